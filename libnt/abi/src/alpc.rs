@@ -1,0 +1,315 @@
+//! ALPC structures, message types, flags and attribute layouts (64-bit).
+//!
+//! Layouts and values: public NT headers (phnt), Wine's tests of the ntdll helpers.
+
+use crate::arg::Handle;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// CLIENT_ID: who sent a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ClientId {
+    /// Process id.
+    pub unique_process: u64,
+    /// Thread id.
+    pub unique_thread: u64,
+}
+
+/// PORT_MESSAGE, 0x28 bytes; the payload follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PortMessage {
+    /// Bytes of payload.
+    pub data_length: u16,
+    /// Bytes of header and payload.
+    pub total_length: u16,
+    /// LPC_ type with flag bits; filled by the kernel for the receiver.
+    pub message_type: u16,
+    /// Zero (no data information).
+    pub data_info_offset: u16,
+    /// The sender; filled by the kernel.
+    pub client_id: ClientId,
+    /// Identifies the message; a reply carries the id of its request, everything else 0.
+    pub message_id: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// ClientViewSize (connection requests) or CallbackId (requests).
+    pub callback_id: u64,
+}
+
+/// Size of [`PortMessage`].
+pub const PORT_MESSAGE_SIZE: usize = 0x28;
+/// Largest total length of any message (header and payload).
+pub const ALPC_MAX_ALLOWED_MESSAGE_LENGTH: usize = 0xFFFF;
+
+impl PortMessage {
+    /// A header for `data_length` bytes of payload, or `None` when that is too long.
+    pub const fn with_data(data_length: usize) -> Option<Self> {
+        let total = PORT_MESSAGE_SIZE + data_length;
+        if total > ALPC_MAX_ALLOWED_MESSAGE_LENGTH {
+            return None;
+        }
+        Some(Self {
+            data_length: data_length as u16,
+            total_length: total as u16,
+            message_type: 0,
+            data_info_offset: 0,
+            client_id: ClientId { unique_process: 0, unique_thread: 0 },
+            message_id: 0,
+            reserved: 0,
+            callback_id: 0,
+        })
+    }
+
+    /// The type without its flag bits.
+    pub const fn kind(&self) -> u16 {
+        self.message_type & 0xFF
+    }
+}
+
+/// A request that wants a reply.
+pub const LPC_REQUEST: u16 = 1;
+/// A reply.
+pub const LPC_REPLY: u16 = 2;
+/// A message that wants no reply.
+pub const LPC_DATAGRAM: u16 = 3;
+/// A reply that could not be delivered.
+pub const LPC_LOST_REPLY: u16 = 4;
+/// The peer closed its port.
+pub const LPC_PORT_CLOSED: u16 = 5;
+/// A client thread died (legacy LPC).
+pub const LPC_CLIENT_DIED: u16 = 6;
+/// An exception message.
+pub const LPC_EXCEPTION: u16 = 7;
+/// A debug event.
+pub const LPC_DEBUG_EVENT: u16 = 8;
+/// A hard error.
+pub const LPC_ERROR_EVENT: u16 = 9;
+/// A connection request.
+pub const LPC_CONNECTION_REQUEST: u16 = 10;
+/// The answer to a connection request.
+pub const LPC_CONNECTION_REPLY: u16 = 11;
+/// The message was cancelled.
+pub const LPC_CANCELED: u16 = 12;
+/// A process unregistered.
+pub const LPC_UNREGISTER_PROCESS: u16 = 13;
+/// Antares: the last handle to a server object was closed; the CONTEXT attribute says which.
+pub const LPC_OBJECT_CLOSED: u16 = 14;
+/// Antares: the last handle but the name handle was closed; the CONTEXT attribute says which.
+pub const LPC_NAME_RELEASED: u16 = 15;
+
+/// Flag in the type: the sender is blocked and a reply is owed.
+pub const LPC_CONTINUATION_REQUIRED: u16 = 0x2000;
+/// Flag in the type: no impersonation.
+pub const LPC_NO_IMPERSONATE: u16 = 0x4000;
+/// Flag in the type: the kernel sent it.
+pub const LPC_KERNELMODE_MESSAGE: u16 = 0x8000;
+
+/// NT's name of a message type (flag bits are ignored).
+pub fn message_type_name(message_type: u16) -> &'static str {
+    match message_type & 0xFF {
+        LPC_REQUEST => "LPC_REQUEST",
+        LPC_REPLY => "LPC_REPLY",
+        LPC_DATAGRAM => "LPC_DATAGRAM",
+        LPC_LOST_REPLY => "LPC_LOST_REPLY",
+        LPC_PORT_CLOSED => "LPC_PORT_CLOSED",
+        LPC_CLIENT_DIED => "LPC_CLIENT_DIED",
+        LPC_EXCEPTION => "LPC_EXCEPTION",
+        LPC_DEBUG_EVENT => "LPC_DEBUG_EVENT",
+        LPC_ERROR_EVENT => "LPC_ERROR_EVENT",
+        LPC_CONNECTION_REQUEST => "LPC_CONNECTION_REQUEST",
+        LPC_CONNECTION_REPLY => "LPC_CONNECTION_REPLY",
+        LPC_CANCELED => "LPC_CANCELED",
+        LPC_UNREGISTER_PROCESS => "LPC_UNREGISTER_PROCESS",
+        LPC_OBJECT_CLOSED => "LPC_OBJECT_CLOSED",
+        LPC_NAME_RELEASED => "LPC_NAME_RELEASED",
+        _ => "LPC_UNKNOWN",
+    }
+}
+
+/// ALPC_PORT_ATTRIBUTES, 0x48 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcPortAttributes {
+    /// ALPC_PORFLG_ bits.
+    pub flags: u32,
+    /// SECURITY_QUALITY_OF_SERVICE: length, level, tracking mode and effective-only packed as in NT.
+    pub security_qos: [u32; 3],
+    /// Largest message (header and payload); 0 means the maximum.
+    pub max_message_length: u64,
+    /// Informational.
+    pub memory_bandwidth: u64,
+    /// Largest kernel memory of queued messages, in bytes; 0 means the default.
+    pub max_pool_usage: u64,
+    /// Largest port section.
+    pub max_section_size: u64,
+    /// Largest view.
+    pub max_view_size: u64,
+    /// Largest sum of port sections.
+    pub max_total_section_size: u64,
+    /// Object types the handle attribute may carry.
+    pub dup_object_types: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The port lets its server impersonate.
+pub const ALPC_PORFLG_ALLOW_IMPERSONATION: u32 = 0x1_0000;
+/// The port takes LPC requests.
+pub const ALPC_PORFLG_ALLOW_LPC_REQUESTS: u32 = 0x2_0000;
+/// The port can be waited on; it is signalled while a message is queued.
+pub const ALPC_PORFLG_WAITABLE_PORT: u32 = 0x4_0000;
+/// The handle attribute is allowed on messages sent through this port (needed by the receiver's port).
+pub const ALPC_PORFLG_ALLOW_DUP_OBJECT: u32 = 0x8_0000;
+/// Kernel only.
+pub const ALPC_PORFLG_SYSTEM_PROCESS: u32 = 0x10_0000;
+
+/// NtAlpcSendWaitReceivePort: the message answers the request with its MessageId and gives it back.
+pub const ALPC_MSGFLG_RELEASE_MESSAGE: u32 = 0x1_0000;
+/// NtAlpcSendWaitReceivePort: send, then wait for the reply.
+pub const ALPC_MSGFLG_SYNC_REQUEST: u32 = 0x2_0000;
+/// NtAlpcSendWaitReceivePort: wait in user mode.
+pub const ALPC_MSGFLG_WAIT_USER_MODE: u32 = 0x10_0000;
+/// NtAlpcSendWaitReceivePort: the wait is alertable.
+pub const ALPC_MSGFLG_WAIT_ALERTABLE: u32 = 0x20_0000;
+/// NtAlpcConnectPort(Ex): block until the server accepts or refuses.
+pub const ALPC_MSGFLG_SYNC_CONNECTION: u32 = 0x2_0000;
+
+/// ALPC_MESSAGE_ATTRIBUTES header; the bodies of the allocated attributes follow, highest bit first.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcMessageAttributes {
+    /// Attributes with room in the buffer.
+    pub allocated_attributes: u32,
+    /// Attributes that are really there.
+    pub valid_attributes: u32,
+}
+
+/// Attribute bit: security.
+pub const ALPC_MESSAGE_SECURITY_ATTRIBUTE: u32 = 0x8000_0000;
+/// Attribute bit: view.
+pub const ALPC_MESSAGE_VIEW_ATTRIBUTE: u32 = 0x4000_0000;
+/// Attribute bit: context.
+pub const ALPC_MESSAGE_CONTEXT_ATTRIBUTE: u32 = 0x2000_0000;
+/// Attribute bit: handle.
+pub const ALPC_MESSAGE_HANDLE_ATTRIBUTE: u32 = 0x1000_0000;
+/// Attribute bit: token.
+pub const ALPC_MESSAGE_TOKEN_ATTRIBUTE: u32 = 0x0800_0000;
+/// Attribute bit: direct.
+pub const ALPC_MESSAGE_DIRECT_ATTRIBUTE: u32 = 0x0400_0000;
+/// Attribute bit: work on behalf of.
+pub const ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE: u32 = 0x0200_0000;
+
+/// All known attributes with the sizes of their bodies, highest bit first.
+pub const ATTRIBUTE_SIZES: [(u32, usize); 7] = [
+    (ALPC_MESSAGE_SECURITY_ATTRIBUTE, 0x18),
+    (ALPC_MESSAGE_VIEW_ATTRIBUTE, 0x20),
+    (ALPC_MESSAGE_CONTEXT_ATTRIBUTE, 0x20),
+    (ALPC_MESSAGE_HANDLE_ATTRIBUTE, 0x18),
+    (ALPC_MESSAGE_TOKEN_ATTRIBUTE, 0x18),
+    (ALPC_MESSAGE_DIRECT_ATTRIBUTE, 0x08),
+    (ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE, 0x08),
+];
+
+/// AlpcGetHeaderSize: bytes of the header and the bodies of `flags`; unknown bits add nothing.
+pub const fn header_size(flags: u32) -> usize {
+    let mut size = 8;
+    let mut i = 0;
+    while i < ATTRIBUTE_SIZES.len() {
+        if flags & ATTRIBUTE_SIZES[i].0 != 0 {
+            size += ATTRIBUTE_SIZES[i].1;
+        }
+        i += 1;
+    }
+    size
+}
+
+/// AlpcGetMessageAttribute's offset: where the body of `flag` lies in a buffer with `allocated` attributes,
+/// or `None` when `flag` is not exactly one known attribute that is allocated.
+pub const fn attribute_offset(allocated: u32, flag: u32) -> Option<usize> {
+    if flag.count_ones() != 1 || allocated & flag == 0 || flag < ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE {
+        return None;
+    }
+    Some(header_size(allocated & !(flag | (flag - 1))))
+}
+
+/// ALPC_CONTEXT_ATTR, 0x20 bytes; made by the kernel on receive.
+///
+/// For a message sent on a server object (or its close notice), `port_context` is the object's context and
+/// `message_context` holds the granted access in its low half and the server's type number in its high half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcContextAttr {
+    /// What the server gave NtAlpcAcceptConnectPort (or NtxCreateServerObject).
+    pub port_context: u64,
+    /// Per-message context.
+    pub message_context: u64,
+    /// Sequence number of the message on its port.
+    pub sequence: u32,
+    /// As in the header.
+    pub message_id: u32,
+    /// As in the header.
+    pub callback_id: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// ALPC_HANDLE_ATTR, 0x18 bytes. The receiver gets its own handle with at most the granted access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcHandleAttr {
+    /// ALPC_HANDLEFLG_ bits.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The handle: the sender's on send, the receiver's on receive.
+    pub handle: Handle,
+    /// Object type code (`OB_..._TYPE_CODE`) on receive.
+    pub object_type: u32,
+    /// Access wanted for the receiver (ignored with DUPLICATE_SAME_ACCESS); on receive what was granted.
+    pub desired_access: u32,
+}
+
+/// Handle attribute: grant what the sender's handle grants.
+pub const ALPC_HANDLEFLG_DUPLICATE_SAME_ACCESS: u32 = 0x1_0000;
+/// Handle attribute: keep the handle attributes.
+pub const ALPC_HANDLEFLG_DUPLICATE_SAME_ATTRIBUTES: u32 = 0x2_0000;
+/// Handle attribute: the slot points to an array of handles.
+pub const ALPC_HANDLEFLG_INDIRECT: u32 = 0x4_0000;
+/// Handle attribute: the receiver's handle is inheritable.
+pub const ALPC_HANDLEFLG_DUPLICATE_INHERIT: u32 = 0x8_0000;
+
+/// NtAlpcQueryInformation class 0: [`AlpcBasicInformation`].
+pub const ALPC_BASIC_INFORMATION: u32 = 0;
+
+/// ALPC_BASIC_INFORMATION, 0x10 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcBasicInformation {
+    /// Port flags as created.
+    pub flags: u32,
+    /// Messages received so far.
+    pub sequence_no: u32,
+    /// Context of a server communication port.
+    pub port_context: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_are_nts() {
+        assert_eq!(size_of::<PortMessage>(), 0x28);
+        assert_eq!(size_of::<AlpcPortAttributes>(), 0x48);
+        assert_eq!(core::mem::offset_of!(AlpcPortAttributes, max_message_length), 0x10);
+        assert_eq!(core::mem::offset_of!(AlpcPortAttributes, dup_object_types), 0x40);
+        assert_eq!(header_size(0xFE00_0000), 0xA0);
+        assert_eq!(attribute_offset(0xFE00_0000, ALPC_MESSAGE_CONTEXT_ATTRIBUTE), Some(0x40));
+        assert_eq!(attribute_offset(0xFE00_0000, ALPC_MESSAGE_HANDLE_ATTRIBUTE), Some(0x60));
+        assert_eq!(attribute_offset(0xFE00_0000, ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE), Some(0x98));
+        assert_eq!(attribute_offset(0x3000_0000, ALPC_MESSAGE_HANDLE_ATTRIBUTE), Some(0x28));
+        assert_eq!(attribute_offset(0x3000_0000, ALPC_MESSAGE_VIEW_ATTRIBUTE), None);
+        assert_eq!(attribute_offset(0x3000_0001, 1), None);
+    }
+}
