@@ -1,0 +1,22 @@
+//! What the console and the debug console share: a line editor and a driver for the 16550 serial port.
+//!
+//! This is a library, not a server. Everything in it is pure: the editor turns bytes into bytes and
+//! events, the driver reaches the hardware through the [`uart::Registers`] trait. So all of it is tested
+//! on the host.
+//!
+//! * [`editor`]: the line editor (arrows, history, words, UTF-8);
+//! * [`history`]: the lines typed before;
+//! * [`keys`]: bytes to keys (escape sequences, UTF-8);
+//! * [`newline`]: LF to CR LF, without doubling;
+//! * [`uart`]: the serial port.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod editor;
+pub mod history;
+pub mod keys;
+pub mod newline;
+pub mod uart;
