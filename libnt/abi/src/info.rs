@@ -208,7 +208,7 @@ pub struct SystemKernelCounters {
 }
 
 /// One ALPC port.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SystemPortInformation {
     /// Port id.
