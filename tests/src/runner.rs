@@ -1,0 +1,192 @@
+//! Runs the cases: two guests side by side, the logs of the failed ones kept.
+
+use antares_host::exec;
+use antares_host::qemu::{self, Boot, Machine};
+use antares_host::session::{Options, Output, Session};
+use antares_host::suite::Count;
+use antares_host::{Error, paths};
+use std::collections::VecDeque;
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many guests run at a time.
+const SIDE_BY_SIDE: usize = 2;
+
+/// Why a test failed, in words.
+pub type Failure = String;
+/// What a test returns.
+pub type Outcome = Result<(), Failure>;
+
+/// A test.
+pub struct Case {
+    /// `group::name`.
+    pub name: &'static str,
+    /// How long each of its machines may run.
+    pub timeout: Duration,
+    /// What it does.
+    pub run: fn(&Context) -> Outcome,
+}
+
+/// A test with two minutes' time.
+pub const fn case(name: &'static str, run: fn(&Context) -> Outcome) -> Case {
+    Case { name, timeout: Duration::from_secs(120), run }
+}
+
+/// A test with as much time as it says.
+pub const fn long_case(name: &'static str, seconds: u64, run: fn(&Context) -> Outcome) -> Case {
+    Case { name, timeout: Duration::from_secs(seconds), run }
+}
+
+/// What a running test knows of itself.
+pub struct Context {
+    name: &'static str,
+    timeout: Duration,
+    machines: AtomicU32,
+}
+
+impl Context {
+    /// Boots a machine and waits for its prompt. Its logs are kept if the test fails.
+    pub fn boot(&self, machine: Machine) -> Result<Session, Failure> {
+        Session::boot(&self.options(machine)).map_err(words)
+    }
+
+    /// Boots the plain machine: direct boot, two processors, 512 MiB.
+    pub fn boot_plain(&self) -> Result<Session, Failure> {
+        self.boot(plain())
+    }
+
+    /// The options for a machine of this test.
+    pub fn options(&self, machine: Machine) -> Options {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed);
+        let logs = logs_of(self.name).join(number.to_string());
+        Options { machine, timeout: self.timeout, logs: Some(logs) }
+    }
+
+    /// Runs `./run.sh exec` with these arguments, direct boot if they do not say.
+    pub fn exec(&self, arguments: &[&str]) -> Result<Ran, Failure> {
+        let program = paths::variable("ANTARES_EXE")
+            .ok_or("this test runs the host tool, which ./run.sh test names in ANTARES_EXE")?;
+        let logs = self.options(plain()).logs.unwrap_or_default();
+        let mut command = Command::new(program);
+        command.arg("exec").arg("--keep-logs").arg(logs);
+        if !arguments.contains(&"--boot") {
+            command.args(["--boot", "direct"]);
+        }
+        let output =
+            command.args(arguments).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        Ok(Ran {
+            status: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
+
+/// What `exec` did.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit status.
+    pub status: i32,
+    /// Its output.
+    pub out: String,
+    /// Its messages.
+    pub err: String,
+}
+
+/// The plain machine: direct boot, two processors, 512 MiB.
+pub fn plain() -> Machine {
+    Machine { boot: Boot::Direct, ..Machine::default() }
+}
+
+/// An error in words, for `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
+pub fn words(error: Error) -> Failure {
+    error.to_string()
+}
+
+/// Runs a shell command that must succeed; its output.
+pub fn good(session: &mut Session, command: &str) -> Result<String, Failure> {
+    let Output { text, status } = session.shell(command).map_err(words)?;
+    if status != 0 {
+        return Err(format!("`{command}` ended with status {status:#x} and printed:\n{text}"));
+    }
+    Ok(text)
+}
+
+/// Runs a debug-console command that must succeed; its output.
+pub fn good_kd(session: &mut Session, command: &str) -> Result<String, Failure> {
+    let Output { text, status } = session.kd(command).map_err(words)?;
+    if status != 0 {
+        return Err(format!("kd `{command}` ended with status {status:#x} and printed:\n{text}"));
+    }
+    Ok(text)
+}
+
+/// Fails with `what` and the text at fault unless `holds`.
+pub fn check(holds: bool, what: &str, text: &str) -> Outcome {
+    if holds { Ok(()) } else { Err(format!("{what}; it was:\n{text}")) }
+}
+
+/// The exit status that `exec` gives for a status inside.
+pub fn exit_code(status: u32) -> i32 {
+    exec::exit_code(status).into()
+}
+
+/// Is Limine at hand, so that the ISO can be tested?
+pub fn has_limine() -> bool {
+    qemu::default_boot() != Boot::Direct
+}
+
+fn logs_of(name: &str) -> PathBuf {
+    let folder = paths::build("logs/test").unwrap_or_else(|_| std::env::temp_dir());
+    folder.join(name.replace("::", "-").replace('/', "-"))
+}
+
+/// Runs the cases whose names contain `filter`.
+pub fn run(cases: Vec<Case>, filter: &str) -> Count {
+    let chosen: VecDeque<Case> = cases.into_iter().filter(|case| case.name.contains(filter)).collect();
+    let (queue, count) = (Mutex::new(chosen), Mutex::new(Count::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) else {
+                        return;
+                    };
+                    let passed = run_one(&case);
+                    if let Ok(mut count) = count.lock() {
+                        *(if passed { &mut count.passed } else { &mut count.failed }) += 1;
+                    }
+                }
+            });
+        }
+    });
+    count.into_inner().unwrap_or_default()
+}
+
+fn run_one(case: &Case) -> bool {
+    let logs = logs_of(case.name);
+    let _ = fs::remove_dir_all(&logs);
+    let context = Context { name: case.name, timeout: case.timeout, machines: AtomicU32::new(0) };
+    let start = Instant::now();
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| (case.run)(&context)))
+        .unwrap_or_else(|_| Err("the test itself panicked (see above)".into()));
+    let seconds = start.elapsed().as_secs_f32();
+    match outcome {
+        Ok(()) => {
+            let _ = fs::remove_dir_all(&logs);
+            println!("ok   {} ({seconds:.1} s)", case.name);
+            true
+        }
+        Err(failure) => {
+            let text = failure.trim_end().replace('\n', "\n     ");
+            println!("FAIL {} ({seconds:.1} s)\n     {text}\n     logs: {}", case.name, logs.display());
+            false
+        }
+    }
+}
