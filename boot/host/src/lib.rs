@@ -18,7 +18,7 @@
 //! | [`qemu`] | QEMU's command line |
 //! | [`guest`] | cargo for kernel, servers and apps; `build/boot` |
 //! | [`image`] | the Limine ISO and the direct-boot module list |
-//! | [`ovmf`] | UEFI variables that keep the firmware off the serial lines |
+//! | [`firmware`] | keeps what UEFI paints on the serial lines out of the output |
 //! | [`run`] | `./run.sh` and `./run.sh kd`: a person at a terminal |
 //! | [`suite`] | `./run.sh test` |
 //! | [`bench`](mod@bench) | `./run.sh bench` |
@@ -31,10 +31,10 @@ pub mod bench;
 pub mod cli;
 pub mod error;
 pub mod exec;
+pub mod firmware;
 pub mod guest;
 pub mod image;
 pub mod newapp;
-pub mod ovmf;
 pub mod paths;
 pub mod protocol;
 pub mod qemu;

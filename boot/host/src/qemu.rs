@@ -133,10 +133,8 @@ fn firmware(qemu: &mut Command, temp: &TempDir) -> Result<()> {
         || message("UEFI needs OVMF: apt-get install ovmf, or start this by ./run.sh, which finds it");
     let code = paths::variable("ANTARES_OVMF_CODE").ok_or_else(missing)?;
     let vars = paths::variable("ANTARES_OVMF_VARS").ok_or_else(missing)?;
-    let mut store = fs::read(&vars).context(format_args!("read {vars}"))?;
-    crate::ovmf::quiet(&mut store);
     let copy = temp.path().join("vars.fd");
-    fs::write(&copy, store).context(format_args!("write {}", copy.display()))?;
+    fs::copy(&vars, &copy).context(format_args!("copy {vars} to {}", copy.display()))?;
     qemu.arg("-drive")
         .arg(format!("if=pflash,unit=0,format=raw,readonly=on,file={}", option_value(Path::new(&code))?));
     qemu.arg("-drive").arg(format!("if=pflash,unit=1,format=raw,file={}", option_value(&copy)?));

@@ -1,14 +1,16 @@
 //! `./run.sh` and `./run.sh kd`: a person at a terminal.
 
 use crate::error::{Context, Result, message};
+use crate::firmware::Filter;
 use crate::guest::Guest;
 use crate::image;
 use crate::paths::{self, TempDir};
-use crate::qemu::{self, Machine};
+use crate::qemu::{self, Boot, Machine};
 use crate::session::{Line, Session};
 use rustix::termios::{self, OptionalActions, Termios};
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// The debug console's socket, in `build/`.
@@ -38,8 +40,22 @@ pub fn boot(guest: &Guest, machine: &Machine) -> Result<u8> {
         machine.mem
     );
     let _terminal = Terminal::keep();
-    let status = command.status().context("start qemu-system-x86_64 (apt-get install qemu-system-x86)")?;
+    let status = if machine.boot == Boot::Uefi { run_filtered(command) } else { command.status() };
+    let status = status.context("start qemu-system-x86_64 (apt-get install qemu-system-x86)")?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// Runs QEMU with the firmware's screens taken out of what it prints.
+fn run_filtered(mut command: Command) -> std::io::Result<ExitStatus> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    if let Some(mut from) = child.stdout.take() {
+        let (mut filter, mut buffer, mut out) = (Filter::default(), [0; 4096], std::io::stdout());
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            out.write_all(&filter.feed(&buffer[..count]))?;
+            out.flush()?;
+        }
+    }
+    child.wait()
 }
 
 /// Where QEMU makes the debug console's socket. A path in `build/` may be longer than a socket's name can be, so the socket is in the

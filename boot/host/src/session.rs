@@ -4,11 +4,12 @@
 //! socket only reads; all thinking happens in the caller's thread, in [`Session::step`].
 
 use crate::error::{Context, Error, Result, message};
+use crate::firmware::Filter;
 use crate::guest::{self, Guest};
 use crate::image;
 use crate::paths::{self, TempDir};
 use crate::protocol::{Protocol, Seen};
-use crate::qemu::{self, Machine};
+use crate::qemu::{self, Boot, Machine};
 use crate::term::{Event, Scanner};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -86,6 +87,7 @@ enum Report {
 struct Wire {
     writer: UnixStream,
     log: Option<File>,
+    filter: Filter,
     scanner: Scanner,
     protocol: Protocol,
     seen: VecDeque<Seen>,
@@ -93,10 +95,11 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(writer: UnixStream, log: Option<File>) -> Wire {
+    fn new(writer: UnixStream, log: Option<File>, filter: Filter) -> Wire {
         Wire {
             writer,
             log,
+            filter,
             scanner: Scanner::default(),
             protocol: Protocol::default(),
             seen: VecDeque::new(),
@@ -171,12 +174,14 @@ impl Session {
             }
         }
         let (sender, reports) = channel();
+        let is_uefi = options.machine.boot == Boot::Uefi;
         let mut streams = streams.into_iter();
         let mut wire = |line: Line, name: &str| -> Result<Wire> {
             let stream = streams.next().ok_or_else(|| message("a serial line is missing"))?;
             let log = File::create(logs.join(name)).context(format_args!("make {name}"))?;
             read_line(line, &stream, &sender)?;
-            Ok(Wire::new(stream, Some(log)))
+            let filter = if is_uefi { Filter::default() } else { Filter::off() };
+            Ok(Wire::new(stream, Some(log), filter))
         };
         let wires = [wire(Line::Console, "console.log")?, wire(Line::Kd, "kd.log")?];
         if let Some(qmp) = streams.next() {
@@ -199,7 +204,7 @@ impl Session {
         let (sender, reports) = channel();
         read_line(Line::Console, &console, &sender)?;
         read_line(Line::Kd, &kd, &sender)?;
-        let wires = [Wire::new(console, None), Wire::new(kd, None)];
+        let wires = [Wire::new(console, None, Filter::off()), Wire::new(kd, None, Filter::off())];
         let deadline = Instant::now() + timeout;
         Ok(Session {
             qemu: None,
@@ -432,7 +437,7 @@ impl Session {
                     let _ = log.write_all(&bytes);
                 }
                 let mut events: Vec<Event> = Vec::new();
-                wire.scanner.feed(&bytes, &mut events);
+                wire.scanner.feed(&wire.filter.feed(&bytes), &mut events);
                 let mut seen = Vec::new();
                 for event in &events {
                     wire.protocol.event(event, &mut seen);
