@@ -1,0 +1,302 @@
+//! Command lines: words, options, ids.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// How a command names a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessName {
+    /// By id.
+    Id(u32),
+    /// By image name.
+    Name(String),
+}
+
+/// What `!alpc` is to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alpc {
+    /// All ports.
+    All,
+    /// One port (`/p`), by id or name.
+    Port(String),
+    /// The ports of a process (`/lpp`).
+    ProcessPorts(ProcessName),
+    /// The connections of a connection port (`/lpc`), by id or name.
+    Connections(String),
+    /// One message (`/m`).
+    Message(u32),
+}
+
+/// Which trace records are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of processes with this image name.
+    pub process: Option<String>,
+    /// On ports with this name.
+    pub port: Option<String>,
+    /// Only so many of the last ones.
+    pub last: Option<usize>,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing was typed.
+    Nothing,
+    /// `help [COMMAND]`.
+    Help(Option<String>),
+    /// `!process [PROCESS] [DETAIL]`; no process: all.
+    Process(Option<ProcessName>, u32),
+    /// `!thread [THREAD]`; none: all.
+    Thread(Option<u32>),
+    /// `!alpc`.
+    Alpc(Alpc),
+    /// `!handle PROCESS`.
+    Handle(ProcessName),
+    /// `!vm`.
+    Vm,
+    /// `!syscalls`.
+    Syscalls,
+    /// `trace on`.
+    TraceOn(Filter),
+    /// `trace off`.
+    TraceOff,
+    /// `trace show`.
+    TraceShow(Filter),
+    /// `trace status`.
+    TraceStatus,
+    /// `.crash`.
+    Crash,
+}
+
+/// Longest name in a trace filter.
+pub const MAX_FILTER_NAME: usize = 40;
+
+/// Parses a command line. The error is what to tell the person.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let words = split(line)?;
+    let Some((verb, arguments)) = words.split_first() else { return Ok(Command::Nothing) };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match verb.to_ascii_lowercase().as_str() {
+        "help" | ".help" | "?" | "!help" => match arguments[..] {
+            [] => Ok(Command::Help(None)),
+            [topic] => Ok(Command::Help(Some(topic.to_string()))),
+            _ => Err("help takes one command at most".into()),
+        },
+        "!process" => process(&arguments),
+        "!thread" => match arguments[..] {
+            [] => Ok(Command::Thread(None)),
+            [thread] => Ok(Command::Thread(Some(number(thread, "a thread id")?))),
+            _ => Err("usage: !thread [THREAD]".into()),
+        },
+        "!alpc" => alpc(&arguments).map(Command::Alpc),
+        "!handle" => match arguments[..] {
+            [process] => Ok(Command::Handle(process_name(process))),
+            _ => Err("usage: !handle PROCESS (an id or an image name)".into()),
+        },
+        "!vm" => none(&arguments, "!vm", Command::Vm),
+        "!syscalls" => none(&arguments, "!syscalls", Command::Syscalls),
+        ".crash" => none(&arguments, ".crash", Command::Crash),
+        "trace" => trace(&arguments),
+        _ => Err(format!("unknown command '{verb}'; 'help' lists the commands")),
+    }
+}
+
+/// Splits a line into words at blanks; `"..."` keeps blanks in a word (`port="\RPC Control\x"`).
+fn split(line: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            c if c.is_whitespace() && !quoted => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    if quoted {
+        return Err("a quotation mark is not closed".into());
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+fn none(arguments: &[&str], verb: &str, command: Command) -> Result<Command, String> {
+    if arguments.is_empty() { Ok(command) } else { Err(format!("{verb} takes no arguments")) }
+}
+
+fn process(arguments: &[&str]) -> Result<Command, String> {
+    let (name, detail) = match *arguments {
+        [] => ("0", "0"),
+        [name] => (name, if name == "0" { "0" } else { "7" }),
+        [name, detail] => (name, detail),
+        _ => return Err("usage: !process [PROCESS | 0] [0 | 7]".into()),
+    };
+    let detail = number(detail, "a detail level (0 or 7)")?;
+    match process_name(name) {
+        ProcessName::Id(0) => Ok(Command::Process(None, detail)),
+        name => Ok(Command::Process(Some(name), detail)),
+    }
+}
+
+fn alpc(arguments: &[&str]) -> Result<Alpc, String> {
+    let usage = "usage: !alpc [/p PORT | /lpp PROCESS | /lpc PORT | /m MESSAGE]";
+    match *arguments {
+        [] => Ok(Alpc::All),
+        [option, value] => match option.to_ascii_lowercase().trim_start_matches(['/', '-']) {
+            "p" => Ok(Alpc::Port(value.into())),
+            "lpp" => Ok(Alpc::ProcessPorts(process_name(value))),
+            "lpc" => Ok(Alpc::Connections(value.into())),
+            "m" => {
+                let digits = value.strip_prefix("0x").or(value.strip_prefix("0X")).unwrap_or(value);
+                let id = u32::from_str_radix(digits, 16);
+                id.map(Alpc::Message).map_err(|_| format!("'{value}' is not a message id (hexadecimal)"))
+            }
+            _ => Err(usage.into()),
+        },
+        _ => Err(usage.into()),
+    }
+}
+
+fn trace(arguments: &[&str]) -> Result<Command, String> {
+    let usage = "usage: trace on [PROCESS] [port=PORT] | off | show [PROCESS] [port=PORT] [last=N] | status";
+    let Some((verb, rest)) = arguments.split_first() else { return Err(usage.into()) };
+    match verb.to_ascii_lowercase().as_str() {
+        "on" | "start" => {
+            let filter = filter(rest)?;
+            if filter.last.is_some() {
+                return Err("last=N belongs to 'trace show'".into());
+            }
+            Ok(Command::TraceOn(filter))
+        }
+        "off" | "stop" => none(rest, "trace off", Command::TraceOff),
+        "show" => Ok(Command::TraceShow(filter(rest)?)),
+        "status" => none(rest, "trace status", Command::TraceStatus),
+        _ => Err(usage.into()),
+    }
+}
+
+fn filter(arguments: &[&str]) -> Result<Filter, String> {
+    let mut filter = Filter::default();
+    for argument in arguments {
+        match argument.split_once('=') {
+            Some(("last", count)) => {
+                let count = count.parse().map_err(|_| format!("last={count}: not a number"))?;
+                once(&mut filter.last, count, "last")?;
+            }
+            Some(("port", port)) => once(&mut filter.port, name(port)?, "port")?,
+            Some(("process", process)) => once(&mut filter.process, name(process)?, "process")?,
+            Some((key, _)) => {
+                return Err(format!("unknown filter '{key}='; there are process=, port= and last="));
+            }
+            None => once(&mut filter.process, name(argument)?, "process")?,
+        }
+    }
+    Ok(filter)
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, what: &str) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{what} is given twice")),
+    }
+}
+
+fn name(name: &str) -> Result<String, String> {
+    match name.len() {
+        0 => Err("a name is empty".into()),
+        1..=MAX_FILTER_NAME => Ok(name.into()),
+        _ => Err(format!("'{name}' is longer than the {MAX_FILTER_NAME} bytes that are kept of a name")),
+    }
+}
+
+fn process_name(text: &str) -> ProcessName {
+    number(text, "").map_or_else(|_| ProcessName::Name(text.into()), ProcessName::Id)
+}
+
+/// A number in decimal, or in hexadecimal with `0x`.
+pub fn number(text: &str, what: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("'{text}' is not {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: u32) -> Option<ProcessName> {
+        Some(ProcessName::Id(id))
+    }
+
+    #[test]
+    fn windbg_words() {
+        assert_eq!(parse("!process 0 0"), Ok(Command::Process(None, 0)));
+        assert_eq!(parse("!process"), Ok(Command::Process(None, 0)));
+        assert_eq!(parse("!PROCESS 12"), Ok(Command::Process(id(12), 7)));
+        assert_eq!(parse("!process 0x1c 0"), Ok(Command::Process(id(28), 0)));
+        assert_eq!(
+            parse(" !process  cmd 7 "),
+            Ok(Command::Process(Some(ProcessName::Name("cmd".into())), 7))
+        );
+        assert_eq!(parse("!thread 5"), Ok(Command::Thread(Some(5))));
+        assert_eq!(parse("!alpc"), Ok(Command::Alpc(Alpc::All)));
+        assert_eq!(parse("!alpc /P 8"), Ok(Command::Alpc(Alpc::Port("8".into()))));
+        assert_eq!(
+            parse("!alpc /lpp cmd"),
+            Ok(Command::Alpc(Alpc::ProcessPorts(ProcessName::Name("cmd".into()))))
+        );
+        assert_eq!(
+            parse("!alpc /lpc \"\\RPC Control\\x\""),
+            Ok(Command::Alpc(Alpc::Connections("\\RPC Control\\x".into())))
+        );
+        assert_eq!(parse("!alpc /m 4e"), Ok(Command::Alpc(Alpc::Message(0x4E))));
+        assert_eq!(parse("?"), Ok(Command::Help(None)));
+        assert_eq!(parse(".help trace"), Ok(Command::Help(Some("trace".into()))));
+        assert_eq!(parse("   "), Ok(Command::Nothing));
+    }
+
+    #[test]
+    fn trace_filters() {
+        let filter = |process: Option<&str>, port: Option<&str>, last| Filter {
+            process: process.map(Into::into),
+            port: port.map(Into::into),
+            last,
+        };
+        assert_eq!(parse("trace on"), Ok(Command::TraceOn(Filter::default())));
+        assert_eq!(parse("trace on alpcping"), Ok(Command::TraceOn(filter(Some("alpcping"), None, None))));
+        assert_eq!(
+            parse("trace show cmd port=\"\\RPC Control\\x\" last=5"),
+            Ok(Command::TraceShow(filter(Some("cmd"), Some("\\RPC Control\\x"), Some(5))))
+        );
+        for wrong in [
+            "trace",
+            "trace x",
+            "trace on last=5",
+            "trace on a b",
+            "trace show last=x",
+            "trace on color=red",
+            "trace on port=",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse(&format!("trace on {}", "x".repeat(41))).unwrap_err().contains("40 bytes"));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        assert_eq!(parse("frob 1"), Err("unknown command 'frob'; 'help' lists the commands".into()));
+        assert_eq!(parse("!vm 1"), Err("!vm takes no arguments".into()));
+        assert_eq!(parse("!alpc /m zz"), Err("'zz' is not a message id (hexadecimal)".into()));
+        assert_eq!(parse("!process 4 x"), Err("'x' is not a detail level (0 or 7)".into()));
+        assert_eq!(parse("help \"a"), Err("a quotation mark is not closed".into()));
+        assert!(parse("!handle").is_err());
+        assert!(parse("!thread 99999999999").is_err());
+    }
+}

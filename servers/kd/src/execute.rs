@@ -1,0 +1,422 @@
+//! Executes a command line over the [`System`] trait.
+
+use crate::command::{Alpc, Command, Filter, ProcessName, number, parse};
+use crate::names::{Names, port_matches, process_matches};
+use crate::ring::{Memory, Position, Trace};
+use crate::snapshot::{Process, Snapshot, port_name};
+use crate::{alpc_view, process_view, system_view, trace_view};
+use abi::info::{SystemHandleEntry, SystemKernelCounters, SystemPortInformation, SystemSyscallCounter};
+use abi::status::{NtResult, NtStatus, STATUS_NOT_SUPPORTED};
+use abi::trace::TraceFilter;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+/// The kernel as the debug console sees it.
+pub trait System {
+    /// The trace memory.
+    type Memory: Memory;
+    /// The state of processes, ports and messages.
+    fn snapshot(&mut self) -> NtResult<Snapshot>;
+    /// The handles of a process.
+    fn handles(&mut self, process: u32) -> NtResult<Vec<SystemHandleEntry>>;
+    /// The kernel's counters.
+    fn counters(&mut self) -> NtResult<SystemKernelCounters>;
+    /// How often each system call was made.
+    fn syscalls(&mut self) -> NtResult<Vec<SystemSyscallCounter>>;
+    /// The trace rings, where they could be mapped.
+    fn trace(&self) -> Option<&Trace<Self::Memory>>;
+    /// Starts recording.
+    fn trace_start(&mut self, filter: &TraceFilter) -> NtResult;
+    /// Stops recording.
+    fn trace_stop(&mut self) -> NtResult;
+    /// Stops the system with a bugcheck; returns only when that failed.
+    fn crash(&mut self) -> NtStatus;
+}
+
+/// A debugging session: what outlives a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// Where the rings were when tracing was last switched on.
+    trace_from: Position,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { trace_from: Position::START }
+    }
+}
+
+/// Why a command failed.
+enum Failure {
+    /// To be told as it is.
+    Said(String),
+    /// What was tried, and the kernel's answer.
+    Status(&'static str, NtStatus),
+    /// The output could not be written.
+    Output,
+}
+
+impl From<fmt::Error> for Failure {
+    fn from(_: fmt::Error) -> Self {
+        Self::Output
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Said(text)
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Executes a command line and writes what it says; gives its status, 0 when it worked.
+pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out: &mut dyn Write) -> u32 {
+    let outcome = match parse(line) {
+        Ok(command) => run(&command, session, system, out),
+        Err(text) => Err(Failure::Said(text)),
+    };
+    // An error that cannot be written cannot be told either; the status stays.
+    let _ = match outcome {
+        Ok(()) => return 0,
+        Err(Failure::Said(text)) => writeln!(out, "{text}"),
+        Err(Failure::Status(what, status)) => writeln!(out, "{what}: {status}"),
+        Err(Failure::Output) => Ok(()),
+    };
+    1
+}
+
+fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out: &mut dyn Write) -> Outcome {
+    match command {
+        Command::Nothing => Ok(()),
+        Command::Help(topic) => help(topic.as_deref(), out),
+        Command::Process(name, detail) => {
+            let snapshot = snapshot(system)?;
+            for process in find(name.as_ref(), &snapshot)? {
+                process_view::write_process(out, process, *detail, &snapshot)?;
+            }
+            Ok(())
+        }
+        Command::Thread(wanted) => {
+            let snapshot = snapshot(system)?;
+            let threads = snapshot.processes().iter().flat_map(|process| &process.threads);
+            let mut found = false;
+            for thread in threads.filter(|t| wanted.is_none_or(|id| u64::from(id) == t.unique_thread)) {
+                process_view::write_thread(out, thread, &snapshot)?;
+                found = true;
+            }
+            if found { Ok(()) } else { Err(Failure::Said("no such thread".into())) }
+        }
+        Command::Alpc(what) => alpc(what, &snapshot(system)?, out),
+        Command::Handle(name) => {
+            let snapshot = snapshot(system)?;
+            for process in find(Some(name), &snapshot)? {
+                let handles = system.handles(process.id()).map_err(|s| Failure::Status("handles", s))?;
+                system_view::write_handles(out, process.id(), &handles, &snapshot)?;
+            }
+            Ok(())
+        }
+        Command::Vm => {
+            let counters = system.counters().map_err(|s| Failure::Status("kernel counters", s))?;
+            Ok(system_view::write_vm(out, &counters)?)
+        }
+        Command::Syscalls => {
+            let counters = system.syscalls().map_err(|s| Failure::Status("system-call counters", s))?;
+            Ok(system_view::write_syscalls(out, &counters)?)
+        }
+        Command::TraceOn(filter) => trace_on(filter, session, system, out),
+        Command::TraceOff => {
+            system.trace_stop().map_err(|s| Failure::Status("trace off", s))?;
+            Ok(writeln!(out, "Tracing is off; 'trace show' shows what was recorded")?)
+        }
+        Command::TraceShow(filter) => trace_show(filter, session, system, out),
+        Command::TraceStatus => {
+            Ok(system_view::write_trace_status(out, rings(system)?, &session.trace_from)?)
+        }
+        Command::Crash => Err(Failure::Status(".crash", system.crash())),
+    }
+}
+
+fn snapshot<S: System>(system: &mut S) -> Result<Snapshot, Failure> {
+    system.snapshot().map_err(|status| Failure::Status("system information", status))
+}
+
+fn rings<S: System>(system: &S) -> Result<&Trace<S::Memory>, Failure> {
+    system.trace().ok_or(Failure::Status("trace memory", STATUS_NOT_SUPPORTED))
+}
+
+/// The processes that are meant; all when no name is given.
+fn find<'a>(name: Option<&ProcessName>, snapshot: &'a Snapshot) -> Result<Vec<&'a Process>, Failure> {
+    let found: Vec<&Process> =
+        snapshot.processes().iter().filter(|process| is_meant(process, name)).collect();
+    match name {
+        Some(ProcessName::Id(id)) if found.is_empty() => Err(format!("no process has the id {id}").into()),
+        Some(ProcessName::Name(name)) if found.is_empty() => {
+            Err(format!("no process is named '{name}'").into())
+        }
+        _ => Ok(found),
+    }
+}
+
+fn is_meant(process: &Process, name: Option<&ProcessName>) -> bool {
+    match name {
+        None => true,
+        Some(ProcessName::Id(id)) => process.id() == *id,
+        Some(ProcessName::Name(name)) => process_matches(&process.name, name),
+    }
+}
+
+/// The port that is meant by an id or a name.
+fn find_port<'a>(text: &str, snapshot: &'a Snapshot) -> Result<&'a SystemPortInformation, Failure> {
+    let found = match number(text, "") {
+        Ok(id) => snapshot.port(id),
+        Err(_) => {
+            snapshot.ports().iter().find(|port| port.name_length > 0 && port_matches(&port_name(port), text))
+        }
+    };
+    found.ok_or_else(|| Failure::Said(format!("no port '{text}'; '!alpc' lists all")))
+}
+
+fn alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
+    match what {
+        Alpc::All => alpc_view::write_ports(out, snapshot)?,
+        Alpc::Port(port) => alpc_view::write_port(out, find_port(port, snapshot)?, snapshot)?,
+        Alpc::ProcessPorts(name) => {
+            for process in find(Some(name), snapshot)? {
+                alpc_view::write_process_ports(out, process.id(), snapshot)?;
+            }
+        }
+        Alpc::Connections(port) => {
+            let port = find_port(port, snapshot)?;
+            if port.kind != 1 {
+                return Err(format!("port {} is not a connection port", port.port).into());
+            }
+            alpc_view::write_connections(out, port, snapshot)?;
+        }
+        Alpc::Message(id) => match snapshot.message(*id) {
+            Some(message) => alpc_view::write_message(out, message, snapshot)?,
+            None => return Err(format!("message {id:08x} is neither queued nor pending").into()),
+        },
+    }
+    Ok(())
+}
+
+fn trace_on<S: System>(
+    filter: &Filter,
+    session: &mut Session,
+    system: &mut S,
+    out: &mut dyn Write,
+) -> Outcome {
+    let from = rings(system)?.position();
+    let wire =
+        TraceFilter { process: padded(filter.process.as_deref()), port: padded(filter.port.as_deref()) };
+    system.trace_start(&wire).map_err(|status| Failure::Status("trace on", status))?;
+    session.trace_from = from;
+    let mut text = "Tracing is on".to_string();
+    if let Some(process) = &filter.process {
+        text += &format!(", of processes named '{process}'");
+    }
+    if let Some(port) = &filter.port {
+        text += &format!(", on ports named '{port}'");
+    }
+    Ok(writeln!(out, "{text}")?)
+}
+
+fn padded(name: Option<&str>) -> [u8; 40] {
+    let mut bytes = [0; 40];
+    let name = name.unwrap_or_default().as_bytes();
+    bytes[..name.len().min(40)].copy_from_slice(&name[..name.len().min(40)]);
+    bytes
+}
+
+fn trace_show<S: System>(filter: &Filter, session: &Session, system: &mut S, out: &mut dyn Write) -> Outcome {
+    // The snapshot only adds names to those in the log; without it there are just fewer.
+    let snapshot = system.snapshot().unwrap_or_default();
+    let trace = rings(system)?;
+    let mut names = Names::default();
+    let (log, names_lost) = trace.names();
+    names.add_log(&log);
+    names.add_snapshot(&snapshot);
+    let reading = trace.read(&session.trace_from, |record| trace_view::is_wanted(record, filter, &names));
+    trace_view::write_reading(out, &reading, filter.last, trace.clock(), &names)?;
+    if names_lost > 0 && filter.process.is_some() {
+        writeln!(out, "{names_lost} names were lost: a process that ended long ago may be missing here")?;
+    }
+    Ok(())
+}
+
+/// The commands with their arguments and what they do.
+const HELP: &[(&str, &str)] = &[
+    ("!process [0 | PROCESS] [0 | 7]", "processes; 7 shows threads and why each waits"),
+    ("!thread [THREAD]", "threads and why each waits"),
+    ("!alpc", "all ALPC ports with the depths of their queues"),
+    ("!alpc /p PORT", "a port: fields, queued and pending messages, connections"),
+    ("!alpc /lpp PROCESS", "the ports a process made, and those it is connected to"),
+    ("!alpc /lpc PORT", "the connections of a connection port"),
+    ("!alpc /m MESSAGE", "a message (hexadecimal id)"),
+    ("!handle PROCESS", "the handles of a process"),
+    ("!vm", "memory, objects and event counts of the kernel"),
+    ("!syscalls", "how often each system call was made"),
+    ("trace on [PROCESS] [port=PORT]", "record ALPC events, all or those of a process or port"),
+    ("trace show [PROCESS] [port=PORT] [last=N]", "the records since 'trace on', one a line"),
+    ("trace status", "records written and lost"),
+    ("trace off", "stop recording; the records stay"),
+    (".crash", "stop the system with a bugcheck"),
+    ("help [COMMAND]", "this page"),
+];
+
+fn help(topic: Option<&str>, out: &mut dyn Write) -> Outcome {
+    let matches = |usage: &str| {
+        topic.is_none_or(|t| usage.split(' ').next().is_some_and(|verb| verb.eq_ignore_ascii_case(t)))
+    };
+    let mut found = false;
+    for (usage, what) in HELP.iter().filter(|(usage, _)| matches(usage)) {
+        writeln!(out, "{usage:<42} {what}")?;
+        found = true;
+    }
+    match topic {
+        Some(topic) if !found => Err(format!("there is no command '{topic}'").into()),
+        Some(_) => Ok(()),
+        None => Ok(writeln!(
+            out,
+            "PROCESS is an id or an image name, PORT an id or a name; quote what has blanks."
+        )?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TraceMemory, snapshot};
+    use abi::status::{STATUS_ACCESS_DENIED, STATUS_INVALID_CID};
+    use abi::trace::{NAME_PROCESS, TRACE_SEND};
+
+    struct Fake {
+        trace: Option<Trace<Vec<u64>>>,
+        started: Vec<TraceFilter>,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            let mut memory = TraceMemory::new(1, 8, 8);
+            memory.name(NAME_PROCESS, 99, 4, "gone");
+            memory.event(0, 1, |r| (r.event, r.process, r.peer_process) = (TRACE_SEND, 99, 12));
+            Self { trace: Some(memory.trace()), started: Vec::new() }
+        }
+    }
+
+    impl System for Fake {
+        type Memory = Vec<u64>;
+        fn snapshot(&mut self) -> NtResult<Snapshot> {
+            Ok(snapshot())
+        }
+        fn handles(&mut self, process: u32) -> NtResult<Vec<SystemHandleEntry>> {
+            if process == 20 { Ok(Vec::new()) } else { Err(STATUS_INVALID_CID) }
+        }
+        fn counters(&mut self) -> NtResult<SystemKernelCounters> {
+            Ok(SystemKernelCounters::default())
+        }
+        fn syscalls(&mut self) -> NtResult<Vec<SystemSyscallCounter>> {
+            Ok(Vec::new())
+        }
+        fn trace(&self) -> Option<&Trace<Vec<u64>>> {
+            self.trace.as_ref()
+        }
+        fn trace_start(&mut self, filter: &TraceFilter) -> NtResult {
+            self.started.push(*filter);
+            Ok(())
+        }
+        fn trace_stop(&mut self) -> NtResult {
+            Err(STATUS_ACCESS_DENIED)
+        }
+        fn crash(&mut self) -> NtStatus {
+            STATUS_ACCESS_DENIED
+        }
+    }
+
+    fn with(fake: &mut Fake, session: &mut Session, line: &str) -> (u32, String) {
+        let mut out = String::new();
+        let status = execute(line, session, fake, &mut out);
+        (status, out)
+    }
+
+    fn go(line: &str) -> (u32, String) {
+        with(&mut Fake::new(), &mut Session::default(), line)
+    }
+
+    #[test]
+    fn every_command_in_the_help_runs() {
+        let (status, text) = go("help");
+        assert_eq!(status, 0);
+        assert_eq!(text.lines().count(), HELP.len() + 1);
+        for line in [
+            "!process 0 0",
+            "!process cmd 7",
+            "!thread",
+            "!thread 21",
+            "!alpc",
+            "!alpc /p 8",
+            "!alpc /p x",
+            "!alpc /lpp cmd",
+            "!alpc /lpc \\rpc",
+            "!alpc /lpc 8",
+            "!alpc /m 42",
+            "!handle cmd",
+            "!vm",
+            "!syscalls",
+            "trace on",
+            "trace show",
+            "trace status",
+            "help trace",
+            "",
+        ] {
+            let (status, text) = go(line);
+            assert_eq!(status, u32::from(line == "!alpc /lpc \\rpc"), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn failures_are_said_and_have_a_status() {
+        for (line, expected) in [
+            ("frob", "unknown command 'frob'; 'help' lists the commands\n"),
+            ("!process 5", "no process has the id 5\n"),
+            ("!process nobody", "no process is named 'nobody'\n"),
+            ("!thread 5", "no such thread\n"),
+            ("!alpc /p 77", "no port '77'; '!alpc' lists all\n"),
+            ("!alpc /lpc 9", "port 9 is not a connection port\n"),
+            ("!alpc /m 1", "message 00000001 is neither queued nor pending\n"),
+            ("!handle console", "handles: STATUS_INVALID_CID (0xC000000B)\n"),
+            ("trace off", "trace off: STATUS_ACCESS_DENIED (0xC0000022)\n"),
+            (".crash", ".crash: STATUS_ACCESS_DENIED (0xC0000022)\n"),
+            ("help frob", "there is no command 'frob'\n"),
+        ] {
+            assert_eq!(go(line), (1, expected.into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn tracing_begins_anew_and_passes_its_filter_on() {
+        let (mut fake, mut session) = (Fake::new(), Session::default());
+        assert!(with(&mut fake, &mut session, "trace show gone").1.contains("gone(99:0)"));
+        let (status, text) = with(&mut fake, &mut session, "trace on alpcping port=x");
+        assert_eq!(
+            (status, text.as_str()),
+            (0, "Tracing is on, of processes named 'alpcping', on ports named 'x'\n")
+        );
+        assert_eq!(fake.started[0].process, padded(Some("alpcping")));
+        assert_eq!(&fake.started[0].port[..2], b"x\0");
+        assert_eq!(with(&mut fake, &mut session, "trace show").1, "0 records, none lost\n");
+    }
+
+    #[test]
+    fn without_trace_memory_the_rest_works() {
+        let mut fake = Fake { trace: None, started: Vec::new() };
+        let mut session = Session::default();
+        for line in ["trace on", "trace show", "trace status"] {
+            assert_eq!(with(&mut fake, &mut session, line).0, 1);
+        }
+        assert_eq!(with(&mut fake, &mut session, "!process 0 0").0, 0);
+    }
+}

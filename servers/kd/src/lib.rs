@@ -1,0 +1,34 @@
+//! The debug console's logic: everything that needs no hardware and no kernel.
+//!
+//! kd answers on the second serial line in the words that WinDbg users know. Its logic is here, pure and
+//! tested on the host; `main.rs` adds the serial line and the system calls.
+//!
+//! * [`ring`] reads the kernel's trace memory, which changes while it is read;
+//! * [`snapshot`] decodes what NtQuerySystemInformation tells;
+//! * [`names`] knows the names of processes and ports, also of those that are gone;
+//! * [`command`] parses a command line;
+//! * [`process_view`], [`alpc_view`], [`system_view`] and [`trace_view`] print;
+//! * [`execute`] puts them together over the [`System`] trait.
+//!
+//! Ids are decimal, as the shell's `tasklist` shows them, and are taken in hexadecimal with `0x`; message ids are
+//! hexadecimal, as in `!alpc /m`.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod alpc_view;
+pub mod command;
+pub mod execute;
+pub mod names;
+pub mod process_view;
+pub mod ring;
+pub mod snapshot;
+pub mod system_view;
+pub mod trace_view;
+
+pub use execute::{System, execute};
+
+#[cfg(test)]
+mod testing;
