@@ -28,7 +28,7 @@ pub fn boot(magic: u32, information: u32) -> Result<Infallible, Error> {
 
     // The kernel, into contiguous memory.
     // SAFETY: the module's pages have been set aside, and nothing writes to them.
-    let file: &[u8] = unsafe { memory::slice(kernel.start, (kernel.end - kernel.start) as usize) };
+    let file = unsafe { memory::bytes_at(kernel.start, (kernel.end - kernel.start) as usize) };
     let image = Image::parse(file)?;
     let place = memory.take(image.size, image.align, Kind::Executable)?;
     let kernel_base = physical(place);
@@ -106,13 +106,20 @@ pub fn boot(magic: u32, information: u32) -> Result<Infallible, Error> {
     // Base revision 0 promises the identity map to the kernel; later ones do not, and then it goes.
     let low_entry = if requests.base_revision == 0 { 0 } else { HHDM + space.root };
     map.fill(memory);
-    // SAFETY: the address space has the stack and the tables in the HHDM, and low memory at its own addresses.
+    // SAFETY: the address space has the stack and the tables in the HHDM, and low memory at its own
+    // addresses.
     unsafe { entry::handoff(entry, stack, low_entry) }
 }
 
 /// Makes the memory map, with everything in it that is still needed.
 fn take_charge(multiboot: &Multiboot, kernel: &Module, modules: &[Module]) -> Result<Memory, Error> {
     let mut map = MemoryMap::from_firmware(&multiboot.map)?;
+    for module in &multiboot.modules {
+        // QEMU does not mind if memory ends before its modules do.
+        if !map.is_usable(module.start, module.end) {
+            return Err(Error::ModuleOutsideMemory);
+        }
+    }
     map.claim(&raw const __image_start as u64, &raw const __image_end as u64, Kind::Reclaimable)?;
     for module in &multiboot.modules {
         let text = module.text.as_ptr() as u64;
@@ -124,11 +131,13 @@ fn take_charge(multiboot: &Multiboot, kernel: &Module, modules: &[Module]) -> Re
         let (start, end) = module.pages();
         map.claim(start, end, Kind::Executable)?;
     }
-    // SAFETY: what Multiboot left has been read; its modules and their strings, and the loader, are set aside.
+    // SAFETY: what Multiboot left has been read; its modules and their strings, and the loader, are set
+    // aside.
     Ok(unsafe { Memory::new(map) })
 }
 
-/// The kernel's address space: the HHDM, the kernel, and (until the handoff) low memory at its own addresses.
+/// The kernel's address space: the HHDM, the kernel, and (until the handoff) low memory at its own
+/// addresses.
 fn address_space(memory: &mut Memory, image: &Image<'_>, kernel_base: u64) -> Result<AddressSpace, Error> {
     let largest = if machine::has_huge_pages() { Size::Huge } else { Size::Large };
     let space = AddressSpace::new(memory)?;

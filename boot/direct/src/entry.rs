@@ -5,8 +5,9 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 use direct_boot::HHDM;
 
-// Multiboot's header. Flag 16 says that the address fields are valid, which makes QEMU load the file by them
-// and not look at its ELF headers (it refuses 64-bit ones). The linker script sees to it that they agree.
+// Multiboot's header. Flag 16 says that the address fields are valid, which makes QEMU load the file by
+// them and not look at its ELF headers (it refuses 64-bit ones). The linker script sees to it that they
+// agree.
 global_asm!(
     ".section .multiboot, \"a\"",
     ".balign 4",
@@ -51,7 +52,7 @@ global_asm!(
     "boot_pml4: .skip 4096",
     "boot_pdpt: .skip 4096",
     "boot_pds: .skip 4 * 4096",
-    "boot_stack: .skip 65536",
+    "boot_stack: .skip 0x80000", // unoptimised code copies memory maps freely
     "boot_stack_end:",
 );
 
@@ -213,8 +214,8 @@ global_asm!(
 );
 
 unsafe extern "C" {
-    /// Leaves the loader for the kernel: goes to `entry` on `stack` (16-byte aligned, in the HHDM), having cleared
-    /// `low_entry` (in the HHDM; unless 0).
+    /// Leaves the loader for the kernel: goes to `entry` on `stack` (16-byte aligned, in the HHDM), having
+    /// cleared `low_entry` (in the HHDM; unless 0).
     ///
     /// # Safety
     /// The page tables in force map all three there, and low memory at its own address.

@@ -29,6 +29,8 @@ pub enum Error {
     DuplicateRevision,
     /// The image insists on 5-level paging.
     PagingMode,
+    /// QEMU put a module where there is no memory.
+    ModuleOutsideMemory,
     /// So many bytes were not to be had.
     OutOfMemory(u64),
 }
@@ -52,6 +54,9 @@ impl fmt::Display for Error {
             }
             Error::DuplicateRevision => f.write_str("the kernel has two Limine base revision tags"),
             Error::PagingMode => f.write_str("the kernel insists on 5-level paging; only 4-level is offered"),
+            Error::ModuleOutsideMemory => {
+                f.write_str("out of memory: the files of -initrd do not fit (raise -m)")
+            }
             Error::OutOfMemory(bytes) => {
                 write!(f, "out of memory: no room for {bytes} bytes below 4 GiB (raise -m)")
             }

@@ -18,7 +18,7 @@ pub fn find_rsdp() -> Option<u64> {
 /// The bytes at a place where the RSDP may be.
 fn rsdp_bytes(address: u64) -> &'static [u8] {
     // SAFETY: all callers stay below 1 MiB, in memory that the firmware keeps and the loader never writes.
-    unsafe { memory::slice(address, 36) }
+    unsafe { memory::bytes_at(address, 36) }
 }
 
 /// The MADT, by the RSDP at this address.
@@ -35,13 +35,13 @@ fn table(address: u64) -> Option<&'static [u8]> {
         return None;
     }
     // SAFETY: a valid RSDP leads only to tables; they lie in memory that the firmware keeps.
-    let header: &[u8] = unsafe { memory::slice(address, 36) };
+    let header = unsafe { memory::bytes_at(address, 36) };
     let length = acpi::table_length(header);
     if length < 36 || length as u64 > REACH - address {
         return None;
     }
     // SAFETY: the same table, with the length its header gives.
-    Some(unsafe { memory::slice(address, length) })
+    Some(unsafe { memory::bytes_at(address, length) })
 }
 
 /// Masks the legacy interrupt controllers.

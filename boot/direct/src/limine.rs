@@ -1,7 +1,7 @@
 //! The Limine boot protocol: finding requests in a loaded image, and the shapes of the answers.
 //!
-//! Requests and answers are C structures of 64-bit words (two 32-bit fields share a word), so both are words
-//! here. Base revision 2 and what it inherits; written from the protocol's text.
+//! Requests and answers are C structures of 64-bit words (two 32-bit fields share a word), so both are
+//! words here. Base revision 2 and what it inherits; written from the protocol's text.
 
 use crate::Error;
 use heapless::Vec;
@@ -16,7 +16,8 @@ const START: [u64; 4] =
 /// ... and before the first of these.
 const END: [u64; 2] = [0xadc0_e053_1bb1_0d03, 0x9572_709f_3176_4c62];
 
-/// The highest base revision served; a kernel that asks for more gets this one, and its tag stays as it was.
+/// The highest base revision served; a kernel that asks for more gets this one, and its tag stays as it
+/// was.
 pub const HIGHEST_REVISION: u64 = 2;
 
 /// The words of a request: identity (4), revision, response, then its own fields.

@@ -5,8 +5,8 @@ use core::fmt;
 
 /// Writes a byte to a port.
 pub fn outb(port: u16, value: u8) {
-    // SAFETY: the loader has the machine to itself and writes only to ports of the PC's standard devices, none of
-    // which touches memory in the ways used here.
+    // SAFETY: the loader has the machine to itself and writes only to ports of the PC's standard devices,
+    // none of which touches memory in the ways used here.
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) }
 }
 
@@ -26,7 +26,11 @@ pub unsafe fn read_msr(number: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: the caller knows the register exists; reading has no effect on memory.
     unsafe {
-        asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+        asm!(
+            "rdmsr",
+            in("ecx") number, out("eax") low, out("edx") high,
+            options(nomem, nostack, preserves_flags)
+        );
     }
     u64::from(high) << 32 | u64::from(low)
 }

@@ -1,9 +1,9 @@
 //! Direct boot: a small loader that QEMU starts with `-kernel` and that hands an Antares kernel what the
 //! Limine boot loader would. `README.md` beside this crate's manifest says how to call it.
 //!
-//! Principles: the kernel cannot tell which loader started it, except by asking for the loader's name; where
-//! the protocol leaves a choice, the stricter one is made (no identity map is left behind); everything that
-//! cannot work ends in one line on COM1 that starts `direct boot:`.
+//! Principles: the kernel cannot tell which loader started it, except by asking for the loader's name;
+//! where the protocol leaves a choice, the stricter one is made (no identity map is left behind);
+//! everything that cannot work ends in one line on COM1 that starts `direct boot:`.
 //!
 //! | module | one idea |
 //! |---|---|

@@ -76,17 +76,13 @@ pub struct MemoryMap {
 impl MemoryMap {
     /// Makes a map from the firmware's entries, which may be in any order, unaligned and overlapping.
     ///
-    /// Usable ranges shrink to whole pages, all others grow; page 0 is never usable; where two kinds meet, the
-    /// less usable one wins.
+    /// Usable ranges shrink to whole pages, all others grow; page 0 is never usable; where two kinds meet,
+    /// the less usable one wins.
     pub fn from_firmware(entries: &[Region]) -> Result<MemoryMap, Error> {
-        let page_zero = Region { base: 0, end: PAGE, kind: Kind::Reserved };
-        let had_page_zero = entries.iter().any(|entry| entry.base < PAGE && entry.end > 0);
-        let rounded = || {
-            let first = had_page_zero.then_some(page_zero);
-            entries.iter().map(round).chain(first).filter(|entry| entry.base < entry.end)
-        };
+        let rounded = || entries.iter().map(round).filter(|entry| entry.base < entry.end);
         let mut map = MemoryMap::default();
-        // From boundary to boundary, upwards: between two boundaries the set of covering entries is constant.
+        // From boundary to boundary, upwards: between two boundaries the set of covering entries is
+        // constant.
         let mut from = 0;
         while let Some(to) = rounded().flat_map(|e| [e.base, e.end]).filter(|at| *at > from).min() {
             let covering = rounded().filter(|entry| entry.base <= from && entry.end >= to);
@@ -101,6 +97,12 @@ impl MemoryMap {
     /// The regions, sorted by address.
     pub fn regions(&self) -> &[Region] {
         &self.regions
+    }
+
+    /// Whether all of `base..end` is usable.
+    pub fn is_usable(&self, base: u64, end: u64) -> bool {
+        let inside = |region: &Region| region.base <= base && end <= region.end;
+        self.regions.iter().any(|region| region.kind == Kind::Usable && inside(region))
     }
 
     /// Gives every page that touches `base..end` the kind `kind`, as far as it was usable or reclaimable.
@@ -122,7 +124,8 @@ impl MemoryMap {
         Ok(())
     }
 
-    /// Takes `size` bytes (in whole pages) below `limit` at a multiple of `align`, from as high as possible.
+    /// Takes `size` bytes (in whole pages) below `limit` at a multiple of `align`, from as high as
+    /// possible.
     pub fn take(&mut self, size: u64, align: u64, limit: u64, kind: Kind) -> Result<u64, Error> {
         let refusal = Error::OutOfMemory(size);
         let size = size.max(1).checked_next_multiple_of(PAGE).ok_or(refusal)?;
@@ -151,12 +154,12 @@ impl MemoryMap {
     }
 }
 
-/// Rounds to whole pages: inwards if usable, outwards if not.
+/// Rounds to whole pages: inwards if usable (and page 0 never is), outwards if not.
 fn round(region: &Region) -> Region {
     let down = |at: u64| at - at % PAGE;
     let up = |at: u64| at.checked_next_multiple_of(PAGE).unwrap_or(down(u64::MAX));
     match region.kind {
-        Kind::Usable => Region { base: up(region.base), end: down(region.end), ..*region },
+        Kind::Usable => Region { base: up(region.base).max(PAGE), end: down(region.end), ..*region },
         _ => Region { base: down(region.base), end: up(region.end), ..*region },
     }
 }
@@ -188,7 +191,6 @@ mod tests {
         assert_eq!(
             q35().regions(),
             [
-                region(0, 0x1000, Reserved),
                 region(0x1000, 0x9_f000, Usable),
                 region(0x9_f000, 0xa_0000, Reserved),
                 region(0xf_0000, 0x10_0000, Reserved),
@@ -221,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn usable_means_all_of_it() {
+        let map = q35();
+        assert!(map.is_usable(0x10_0000, 0x1ffd_c000) && map.is_usable(0x1000, 0x1001));
+        assert!(!map.is_usable(0x10_0000, 0x1ffd_c001) && !map.is_usable(0xfff, 0x1001));
+    }
+
+    #[test]
     fn the_top_of_the_address_space_is_no_overflow() {
         let map = MemoryMap::from_firmware(&[region(u64::MAX - 10, u64::MAX, Reserved)]).unwrap();
         assert!(map.regions().is_empty());
@@ -232,9 +241,8 @@ mod tests {
         map.claim(0x9_e800, 0xa_0800, Reclaimable).unwrap();
         map.claim(0x9_e000, 0x9_e001, Executable).unwrap();
         assert_eq!(
-            map.regions()[..4],
+            map.regions()[..3],
             [
-                region(0, 0x1000, Reserved),
                 region(0x1000, 0x9_e000, Usable),
                 region(0x9_e000, 0x9_f000, Executable),
                 region(0x9_f000, 0xa_0000, Reserved),

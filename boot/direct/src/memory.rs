@@ -1,7 +1,7 @@
 //! Physical memory: taking it, reaching it.
 //!
-//! While the loader runs, the first 4 GiB are mapped at their own addresses, and it takes memory only from there.
-//! Whatever it builds for the kernel is reclaimable memory, named by addresses in the HHDM.
+//! While the loader runs, the first 4 GiB are mapped at their own addresses, and it takes memory only from
+//! there. Whatever it builds for the kernel is reclaimable memory, named by addresses in the HHDM.
 
 use direct_boot::memmap::{Kind, MemoryMap};
 use direct_boot::paging::{Frames, Table};
@@ -21,14 +21,22 @@ pub unsafe fn read<T>(address: u64) -> T {
     unsafe { core::ptr::read_unaligned(address as *const T) }
 }
 
-/// Memory as a slice.
+/// Bytes that only the firmware or QEMU has written.
 ///
 /// # Safety
-/// It is below 4 GiB, aligned for `T`, valid as `T` whatever its bytes, and nothing else refers to it while the slice
-/// is in use.
-pub unsafe fn slice<T>(address: u64, length: usize) -> &'static mut [T] {
+/// They are there, below 4 GiB, and nothing writes to them from now on.
+pub unsafe fn bytes_at(address: u64, length: usize) -> &'static [u8] {
     // SAFETY: the caller's promise, with low memory mapped at its own address.
-    unsafe { core::slice::from_raw_parts_mut(address as *mut T, length) }
+    unsafe { core::slice::from_raw_parts(address as *const u8, length) }
+}
+
+/// Words that somebody is to own.
+///
+/// # Safety
+/// They are there, below 4 GiB, 8-byte aligned, and nothing else refers to them from now on.
+unsafe fn words_at(address: u64, length: usize) -> &'static mut [u64] {
+    // SAFETY: the caller's promise, with low memory mapped at its own address.
+    unsafe { core::slice::from_raw_parts_mut(address as *mut u64, length) }
 }
 
 /// The bytes of some words.
@@ -86,9 +94,9 @@ impl Memory {
     ) -> Result<&'static mut [u64], Error> {
         let address = self.map.take(size, align, limit, kind)?;
         let words = size.max(1).next_multiple_of(PAGE) / 8;
-        // SAFETY: the map gave this memory to nobody before and gives it to nobody again; it is in reach and
-        // page-aligned.
-        let memory = unsafe { slice(address, words as usize) };
+        // SAFETY: the map gave this memory to nobody before and gives it to nobody again; it is in reach
+        // and page-aligned.
+        let memory = unsafe { words_at(address, words as usize) };
         memory.fill(0);
         Ok(memory)
     }
@@ -102,7 +110,7 @@ impl Memory {
             self.end = self.next + chunk.len() as u64 * 8;
         }
         // SAFETY: this is the part of the chunk that has been given to nobody yet.
-        let words = unsafe { slice(self.next, count) };
+        let words = unsafe { words_at(self.next, count) };
         self.next += size;
         Ok(words)
     }
@@ -139,8 +147,8 @@ impl Frames for Memory {
     }
 
     fn table(&mut self, address: u64) -> &mut Table {
-        // SAFETY: the address is one that `new_table` gave, or is read from tables of such addresses alone; and the
-        // borrow of `self` keeps other references to it away.
+        // SAFETY: the address is one that `new_table` gave, or is read from tables of such addresses alone;
+        // and the borrow of `self` keeps other references to it away.
         unsafe { &mut *(address as *mut Table) }
     }
 }

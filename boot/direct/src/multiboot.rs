@@ -69,8 +69,8 @@ impl Multiboot {
         if magic != MAGIC {
             return Err(Error::NotMultiboot);
         }
-        // SAFETY: with the magic number in place, Multiboot promises that the information is there; the loader
-        // writes to no memory but its own image before all of it has been read.
+        // SAFETY: with the magic number in place, Multiboot promises that the information is there; the
+        // loader writes to no memory but its own image before all of it has been read.
         let information = unsafe { memory::read::<Information>(u64::from(information)) };
         let mut modules = Vec::new();
         if information.flags & HAS_MODULES != 0 {

@@ -84,8 +84,8 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Maps `base..end` at `offset` above itself, writable and executable, in pages no larger than `largest` and no
-    /// smaller than 2 MiB: the ends round outwards.
+    /// Maps `base..end` at `offset` above itself, writable and executable, in pages no larger than
+    /// `largest` and no smaller than 2 MiB: the ends round outwards.
     pub fn map_direct(
         &self,
         frames: &mut impl Frames,

@@ -1,8 +1,8 @@
 //! Waking the other processors and parking them.
 //!
-//! A processor starts in 16-bit mode in a page below 1 MiB, goes through the loader's image into 64-bit mode with the
-//! kernel's page tables, moves to the HHDM and there waits for the kernel to give it an address. They are woken
-//! one after the other, so one set of variables serves all.
+//! A processor starts in 16-bit mode in a page below 1 MiB, goes through the loader's image into 64-bit
+//! mode with the kernel's page tables, moves to the HHDM and there waits for the kernel to give it an
+//! address. They are woken one after the other, so one set of variables serves all.
 
 use crate::machine::{self, wait_microseconds};
 use crate::memory::{Memory, virtual_address};
@@ -95,8 +95,8 @@ impl LocalApic {
     fn command(&self, apic_id: u32, command: u32) {
         let low = (self.address + 0x300) as *mut u32;
         let high = (self.address + 0x310) as *mut u32;
-        // SAFETY: the local APIC's registers are there, below 4 GiB; the commands sent here reach only a processor that
-        // waits to be started.
+        // SAFETY: the local APIC's registers are there, below 4 GiB; the commands sent here reach only a
+        // processor that waits to be started.
         unsafe {
             high.write_volatile(apic_id << 24);
             low.write_volatile(command);
