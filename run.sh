@@ -196,7 +196,7 @@ check() {
         qemu) have qemu-system-x86_64 || lack 'QEMU' qemu-system-x86 ;;
         gui) [ -e /usr/lib/x86_64-linux-gnu/qemu/ui-gtk.so ] || ! have dpkg || lack "QEMU's window" qemu-system-gui ;;
         xorriso) have xorriso || lack 'xorriso (makes the ISO)' xorriso ;;
-        limine) find_limine || have git || lack 'git (fetches the Limine boot loader)' git ;;
+        limine) find_limine || have git || ! can_install || lack 'git (fetches the Limine boot loader)' git ;;
         ovmf) find_ovmf || lack 'OVMF (UEFI for QEMU)' ovmf ;;
         cc) cc_works || lack 'a C compiler with its library (links the host tool)' gcc libc6-dev ;;
         certs) [ -e /etc/ssl/certs/ca-certificates.crt ] || ! have apt-get || lack 'TLS certificates' ca-certificates ;;
@@ -205,6 +205,8 @@ check() {
     done
     [ ${#MISSING[@]} -eq 0 ]
 }
+# Without root, git is not worth an error: direct boot does without Limine.
+can_install() { have apt-get && { [ "$(id -u)" = 0 ] || have sudo; }; }
 lack() { MISSING+=("$1"); shift; PACKAGES+=("$@"); }
 
 # apt_version PACKAGE: the minor number of the Rust that apt would install, or nothing.
@@ -388,6 +390,6 @@ TOOL=target/tools/debug/antares
 [ -x "$TOOL" ] || say "building the host tool (once, under a minute)"
 [ -z "$HOST_RUSTC" ] || export RUSTC="$HOST_RUSTC"
 "$HOST_CARGO" build --quiet --package antares-host --target-dir target/tools ||
-    die "the host tool (boot/host) does not build; the messages above say why (no network: cargo needs crates.io once)"
+    die "cargo cannot build the host tool (boot/host); its messages above say why (no network: cargo needs crates.io once)"
 unset RUSTC
 exec "$TOOL" ${ARGS[@]+"${ARGS[@]}"}
