@@ -1,6 +1,5 @@
 //! Runs the cases: two guests side by side, the logs of the failed ones kept.
 
-use antares_host::exec;
 use antares_host::qemu::{self, Boot, Machine};
 use antares_host::session::{Options, Output, Session};
 use antares_host::suite::Count;
@@ -130,11 +129,6 @@ pub fn good_kd(session: &mut Session, command: &str) -> Result<String, Failure> 
 /// Fails with `what` and the text at fault unless `holds`.
 pub fn check(holds: bool, what: &str, text: &str) -> Outcome {
     if holds { Ok(()) } else { Err(format!("{what}; it was:\n{text}")) }
-}
-
-/// The exit status that `exec` gives for a status inside.
-pub fn exit_code(status: u32) -> i32 {
-    exec::exit_code(status).into()
 }
 
 /// Is Limine at hand, so that the ISO can be tested?

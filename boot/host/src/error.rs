@@ -63,7 +63,7 @@ impl fmt::Display for Error {
                 write!(f, "console logs: {}", logs.display())
             }
             Error::Bugcheck { screen, logs } => {
-                writeln!(f, "the kernel stopped")?;
+                writeln!(f, "the kernel stopped, or could not be started")?;
                 show(f, screen)?;
                 write!(f, "console logs: {}", logs.display())
             }

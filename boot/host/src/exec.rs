@@ -27,7 +27,7 @@ Order. Commands are typed in the order given, each when the one before it is don
 arms the trace, runs both programs, then shows the trace.
 
 Exit status. The last COMMAND's status if it is 0 to 255, else 1 (with --kd commands only: the last of theirs).
-124: not done in time. 125: the kernel stopped. 126: the machine ended by itself. 2: wrong usage. In these
+124: not done in time. 125: the kernel stopped, or could not be started. 126: the machine ended by itself. 2: wrong usage. In these
 cases the console logs are kept and their folder is named. A COMMAND `shutdown` ends the system there: status 0.
 What the system prints on its own between commands (a late crash report) is printed where it came.
 ";

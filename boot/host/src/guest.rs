@@ -37,26 +37,25 @@ pub struct Module {
     pub file: PathBuf,
 }
 
-/// A server's or app's folder with its `Cargo.toml`.
-fn programs(root: &Path) -> Result<Vec<String>> {
-    let mut packages = Vec::new();
+/// The folders of servers and apps, sorted: each with a `Cargo.toml` is one.
+pub fn program_folders(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
     for parent in ["servers", "apps"] {
-        let folder = root.join(parent);
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let parent = root.join(parent);
+        let Ok(entries) = fs::read_dir(&parent) else { continue };
         for entry in entries {
-            let manifest =
-                entry.context(format_args!("read {}", folder.display()))?.path().join("Cargo.toml");
-            if manifest.is_file() {
-                packages.push(package_name(&manifest)?);
+            let folder = entry.context(format_args!("read {}", parent.display()))?.path();
+            if folder.join("Cargo.toml").is_file() {
+                folders.push(folder);
             }
         }
     }
-    packages.sort();
-    Ok(packages)
+    folders.sort();
+    Ok(folders)
 }
 
 /// The package's name in a manifest.
-fn package_name(manifest: &Path) -> Result<String> {
+pub fn package_name(manifest: &Path) -> Result<String> {
     let text = fs::read_to_string(manifest).context(format_args!("read {}", manifest.display()))?;
     name_in_manifest(&text)
         .ok_or_else(|| message(format!("{} has no `name = \"...\"` under [package]", manifest.display())))
@@ -73,7 +72,9 @@ fn name_in_manifest(text: &str) -> Option<String> {
 /// Compiles what changed and brings `build/boot` up to date.
 pub fn build() -> Result<Guest> {
     let root = paths::root()?;
-    let packages = programs(&root)?;
+    let folders = program_folders(&root)?;
+    let packages =
+        folders.iter().map(|folder| package_name(&folder.join("Cargo.toml"))).collect::<Result<Vec<_>>>()?;
     let _lock = Lock::take()?;
     let built = run_cargo(&root, &packages)?;
     collect(&root, &built)

@@ -34,7 +34,10 @@ enum Typed {
 
 /// The longest transcript kept in memory (the log file has all of it).
 const MAX_TRANSCRIPT: usize = 1 << 20;
+/// How the bugcheck screen begins.
 const STOP: &str = "*** STOP: 0x";
+/// How the direct-boot loader's last words begin, when it cannot start the kernel.
+const LOADER_STOP: &str = "direct boot: ";
 
 /// Follows one line.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub struct Protocol {
     typed: Typed,
     edit: Screen,
     held: Vec<u8>,
+    prompts: u64,
     transcript: String,
     line_start: usize,
     stop: Option<usize>,
@@ -55,6 +59,7 @@ impl Default for Protocol {
             typed: Typed::Nothing,
             edit: Screen::default(),
             held: Vec::new(),
+            prompts: 0,
             transcript: String::new(),
             line_start: 0,
             stop: None,
@@ -78,7 +83,7 @@ impl Protocol {
         &self.transcript
     }
 
-    /// The bugcheck screen so far, if there is one.
+    /// The bugcheck screen so far (or the loader's last words), if there is one.
     pub fn bugcheck(&self) -> Option<&str> {
         self.stop.map(|at| &self.transcript[at..])
     }
@@ -99,6 +104,16 @@ impl Protocol {
         if self.typed == Typed::Nothing {
             self.typed = Typed::Raw;
         }
+    }
+
+    /// How many prompts there were.
+    pub fn prompts(&self) -> u64 {
+        self.prompts
+    }
+
+    /// The keys sent have left an empty line at a prompt.
+    pub fn line_was_dropped(&mut self) {
+        self.typed = Typed::Nothing;
     }
 
     /// Takes one event of the stream.
@@ -132,6 +147,7 @@ impl Protocol {
             }
             Event::Mark(Mark::PromptEnd) => {
                 self.edit = Screen::default();
+                self.prompts += 1;
                 self.phase = Phase::Editing;
             }
             Event::Mark(Mark::OutputStart) => {
@@ -178,7 +194,9 @@ impl Protocol {
         self.transcript.push_str(&String::from_utf8_lossy(&plain(text)));
         loop {
             let line = &self.transcript[self.line_start..];
-            let at = if self.phase == Phase::Running {
+            let at = if self.phase == Phase::Boot && line.starts_with(LOADER_STOP) {
+                Some(0)
+            } else if self.phase == Phase::Running {
                 line.starts_with(STOP).then_some(0)
             } else {
                 line.lines().next().and_then(|l| l.find(STOP))
@@ -328,6 +346,10 @@ mod tests {
 
         let mut fake = Fake { scanner: Scanner::default(), protocol: Protocol::default(), seen: Vec::new() };
         fake.says("starting\r\n*** STOP: 0x0000007D\r\n");
+        assert!(fake.protocol.bugcheck().is_some());
+
+        let mut fake = Fake { scanner: Scanner::default(), protocol: Protocol::default(), seen: Vec::new() };
+        fake.says("direct boot: out of memory\r\n");
         assert!(fake.protocol.bugcheck().is_some());
     }
 

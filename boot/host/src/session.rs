@@ -309,6 +309,17 @@ impl Session {
         Ok(())
     }
 
+    /// Sends keys that make the editor drop its line (Ctrl-C), and waits for the fresh prompt.
+    pub fn send_for_prompt(&mut self, line: Line, keys: &[u8]) -> Result<()> {
+        let before = self.wires[line.index()].protocol.prompts();
+        self.send(line, keys)?;
+        while self.wires[line.index()].protocol.prompts() == before {
+            self.step(&format!("a fresh prompt of {}", line.words()))?;
+        }
+        self.wires[line.index()].protocol.line_was_dropped();
+        Ok(())
+    }
+
     /// Waits until the line's transcript, from byte `from` of it on, holds a text; returns the transcript's length then.
     pub fn expect(&mut self, line: Line, from: usize, text: &str) -> Result<usize> {
         loop {

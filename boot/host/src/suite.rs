@@ -4,18 +4,17 @@ use crate::error::{Context, Result, message};
 use crate::guest;
 use crate::paths;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What builds on the host and has unit tests: package and folder.
-const HOST_PACKAGES: [(&str, &str); 7] = [
+/// Packages that build on the host as a whole, with their folders.
+const HOST_PACKAGES: [(&str, &str); 6] = [
     ("abi", "libnt/abi"),
     ("antares-core", "microkernel/core"),
     ("antares-host", "boot/host"),
     ("direct", "boot/direct"),
     ("proto", "libnt/proto"),
     ("tests", "tests"),
-    ("tty", "servers/tty"),
 ];
 
 /// How many tests did what.
@@ -74,12 +73,17 @@ fn cargo(root: &Path, verb: &str) -> Command {
 fn unit_tests(filter: Option<&str>) -> Result<Count> {
     let root = paths::root()?;
     let mut count = Count::default();
-    for (package, folder) in HOST_PACKAGES {
-        if !root.join(folder).join("Cargo.toml").is_file() {
+    let whole = HOST_PACKAGES.map(|(package, folder)| (package.to_owned(), root.join(folder), false));
+    for (package, folder, is_library) in whole.into_iter().chain(libraries(&root)?) {
+        if !folder.join("Cargo.toml").is_file() {
             continue;
         }
         let mut cargo = cargo(&root, "test");
-        cargo.args(["--no-fail-fast", "--package", package]).args(filter);
+        cargo.args(["--no-fail-fast", "--package", &package]);
+        if is_library {
+            cargo.arg("--lib");
+        }
+        cargo.args(filter);
         let (lines, ok) = run_and_show(cargo)?;
         let mut of_package = Count::default();
         lines.iter().filter_map(|line| result_line(line)).for_each(|result| of_package.add(result));
@@ -91,6 +95,17 @@ fn unit_tests(filter: Option<&str>) -> Result<Count> {
         count.add(of_package);
     }
     Ok(count)
+}
+
+/// The logic of servers and apps that builds on the host: each package with a `src/lib.rs`.
+fn libraries(root: &Path) -> Result<Vec<(String, PathBuf, bool)>> {
+    let mut found = vec![("libnt".to_owned(), root.join("libnt"), true)];
+    for folder in guest::program_folders(root)? {
+        if folder.join("src/lib.rs").is_file() {
+            found.push((guest::package_name(&folder.join("Cargo.toml"))?, folder, true));
+        }
+    }
+    Ok(found)
 }
 
 fn system_tests(filter: Option<&str>) -> Result<Count> {

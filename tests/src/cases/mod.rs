@@ -1,11 +1,13 @@
 //! All system tests, a file per group.
 
 mod boot;
+mod editor;
 mod exec;
+mod spine;
 
 use crate::runner::Case;
 
 /// Every case, the slowest groups first.
 pub fn all() -> Vec<Case> {
-    [boot::cases(), exec::cases()].into_iter().flatten().collect()
+    [boot::cases(), spine::cases(), exec::cases(), editor::cases()].into_iter().flatten().collect()
 }
