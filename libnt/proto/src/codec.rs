@@ -29,7 +29,7 @@ impl Header {
         Self { protocol: P::NUMBER, version: P::VERSION }
     }
 
-    fn bytes(self) -> [u8; Self::SIZE] {
+    pub(crate) fn bytes(self) -> [u8; Self::SIZE] {
         let [low, high] = self.version.to_le_bytes();
         [MAGIC, self.protocol, low, high]
     }
@@ -81,4 +81,10 @@ pub fn encode_reply<P: Protocol>(reply: &Result<P::Reply, NtStatus>) -> NtResult
 /// The answer in a payload: the reply, or the status that the server answered.
 pub fn decode_reply<P: Protocol>(payload: &[u8]) -> NtResult<P::Reply> {
     decode::<P, Result<P::Reply, u32>>(payload)?.map_err(NtStatus)
+}
+
+/// The payload of the reply that a request fails with `status`, for a protocol known by its header's bytes only.
+pub fn encode_error(header: &[u8], status: NtStatus) -> Vec<u8> {
+    let wire: Result<(), u32> = Err(status.0);
+    postcard::to_extend(&wire, header.to_vec()).unwrap_or_default()
 }

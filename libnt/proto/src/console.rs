@@ -3,8 +3,8 @@
 //! The console's root object ([`TYPE_CONSOLE`], what smss hands out) opens In and Out handles; a program's stdin, stdout
 //! and stderr are such handles. All are server objects: no connection is needed, and a handle passed on works the same.
 
-use crate::Bytes;
 use crate::declare::protocol;
+use crate::{Bytes, Header, Protocol};
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,26 @@ pub const MAX_WRITE: usize = 0x8000;
 pub const MODE_LINE: u32 = 1;
 /// Mode bit of [`SetMode`]: Ctrl-C is a character, not a signal.
 pub const MODE_RAW_CTRL_C: u32 = 2;
+
+/// Writes the payload of a [`Write`] of `data` into `buffer`, without the heap, and answers its length. The buffer must
+/// have sixteen bytes more than the data; what does not fit is left out.
+pub fn write_payload(data: &[u8], buffer: &mut [u8]) -> usize {
+    const VARIANT: u32 = 1;
+    let data = &data[..data.len().min(buffer.len().saturating_sub(16))];
+    let Some((header, rest)) = buffer.split_at_mut_checked(Header::SIZE) else { return 0 };
+    header.copy_from_slice(&Header { protocol: Console::NUMBER, version: Console::VERSION }.bytes());
+    let written = postcard::to_slice(&(VARIANT, WireBytes(data)), rest).map_or(0, |used| used.len());
+    Header::SIZE + written
+}
+
+/// Borrowed bytes with the encoding of [`Bytes`].
+struct WireBytes<'a>(&'a [u8]);
+
+impl Serialize for WireBytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
 
 /// Which stream [`Open`] opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

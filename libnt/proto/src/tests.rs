@@ -47,6 +47,18 @@ fn text_shows_protocol_call_and_fields() {
 }
 
 #[test]
+fn the_short_ways_encode_the_same() {
+    for data in [&b""[..], b"hello", &[7; 300]] {
+        let mut buffer = [0; 400];
+        let length = console::write_payload(data, &mut buffer);
+        let request = console::Write { data: Bytes::from(data) }.into_request();
+        assert_eq!(buffer[..length], encode_request::<console::Console>(&request).unwrap());
+    }
+    let reply = encode_reply::<kd::Kd>(&Err(STATUS_OBJECT_NAME_NOT_FOUND)).unwrap();
+    assert_eq!(codec::encode_error(&reply[..4], STATUS_OBJECT_NAME_NOT_FOUND), reply);
+}
+
+#[test]
 fn what_does_not_fit_a_message_is_an_error() {
     let data = Bytes(vec![0; MAX_PAYLOAD]);
     let request = console::Write { data }.into_request();

@@ -1,0 +1,17 @@
+//! ALPC: messages, attributes, connection ports and connections.
+//!
+//! * [`Message`] is a PORT_MESSAGE with its payload, on the heap or in an array.
+//! * [`Attributes`] holds the CONTEXT and HANDLE attributes.
+//! * [`ConnectionPort`] is the server's side: it receives everything, replies, accepts and refuses.
+//! * [`Port`] is the client's side: a connection, or a server-object handle, which is used in the same way but needs no
+//!   connection.
+//!
+//! Typed messages are in [`crate::rpc`].
+
+pub mod attributes;
+mod message;
+mod port;
+
+pub use attributes::Attributes;
+pub use message::{MAX_WORDS, Message};
+pub use port::{Connect, ConnectionPort, Port, request};

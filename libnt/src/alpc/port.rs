@@ -1,0 +1,245 @@
+//! Ports: the server's connection port and the client's side.
+
+use super::{Attributes, Message};
+use crate::handle::OwnedHandle;
+use crate::sys::calls::{self, Buffer};
+use crate::time::relative;
+use abi::alpc::*;
+use abi::arg::Handle;
+use abi::ob::PORT_CONNECT;
+use abi::status::{NtResult, NtStatus, STATUS_TIMEOUT};
+use core::time::Duration;
+
+fn buffer<'a, B: AsRef<[u64]> + AsMut<[u64]>>(
+    message: &'a mut Message<B>,
+    attributes: Option<&'a mut Attributes>,
+) -> Buffer<'a> {
+    Buffer { words: message.words_mut(), attributes: attributes.map_or(&mut [], |a| a.words_mut()) }
+}
+
+/// Sends a request on a client port or server object and waits for the reply, which overwrites message and attributes.
+/// A time-out is STATUS_TIMEOUT as an error.
+#[inline]
+pub fn request<B: AsRef<[u64]> + AsMut<[u64]>>(
+    port: Handle,
+    message: &mut Message<B>,
+    attributes: Option<&mut Attributes>,
+    timeout: Option<Duration>,
+) -> NtResult {
+    let timeout = relative(timeout);
+    match calls::exchange(port, ALPC_MSGFLG_SYNC_REQUEST, buffer(message, attributes), timeout.as_ref())? {
+        (STATUS_TIMEOUT, _) => Err(STATUS_TIMEOUT),
+        _ => Ok(()),
+    }
+}
+
+/// How to connect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connect {
+    /// Port attributes; libnt adds ALLOW_DUP_OBJECT so that replies can pass handles.
+    pub attributes: AlpcPortAttributes,
+    /// How long to wait for the server; `None` is for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// A client communication port, a server communication port, or a server object.
+#[derive(Debug)]
+pub struct Port(OwnedHandle);
+
+impl Port {
+    /// Connects to a named port.
+    pub fn connect(name: &str) -> NtResult<Self> {
+        let port = crate::ob::open_port(name, PORT_CONNECT)?;
+        Self::connect_to::<alloc::boxed::Box<[u64]>>(port.raw(), &Connect::default(), None)
+    }
+
+    /// Connects to the connection port behind a handle. A connection message is sent with the request, and the
+    /// server's answer overwrites it.
+    pub fn connect_to<B: AsRef<[u64]> + AsMut<[u64]>>(
+        connection_port: Handle,
+        options: &Connect,
+        message: Option<&mut Message<B>>,
+    ) -> NtResult<Self> {
+        let mut attributes = options.attributes;
+        attributes.flags |= ALPC_PORFLG_ALLOW_DUP_OBJECT;
+        let timeout = relative(options.timeout);
+        let (handle, _) = calls::connect_port(
+            connection_port,
+            Some(&attributes),
+            ALPC_MSGFLG_SYNC_CONNECTION,
+            message.map(Message::words_mut),
+            timeout.as_ref(),
+        )?;
+        if handle.is_null() { Err(STATUS_TIMEOUT) } else { Ok(Self::from_handle(OwnedHandle::new(handle))) }
+    }
+
+    /// A port or server object behind a handle.
+    pub const fn from_handle(handle: OwnedHandle) -> Self {
+        Self(handle)
+    }
+
+    /// The handle.
+    pub const fn handle(&self) -> Handle {
+        self.0.raw()
+    }
+
+    /// The handle, owned.
+    pub fn into_handle(self) -> OwnedHandle {
+        self.0
+    }
+
+    /// Sends a request and waits for the reply, which overwrites message and attributes.
+    pub fn request<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        message: &mut Message<B>,
+        attributes: Option<&mut Attributes>,
+        timeout: Option<Duration>,
+    ) -> NtResult {
+        request(self.handle(), message, attributes, timeout)
+    }
+
+    /// Sends a message that wants no reply.
+    pub fn datagram<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        message: &mut Message<B>,
+        attributes: Option<&mut Attributes>,
+    ) -> NtResult {
+        calls::send_receive(self.handle(), 0, Some(buffer(message, attributes)), None, None).map(drop)
+    }
+
+    /// Receives a message; false when the time-out passed.
+    pub fn receive<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        message: &mut Message<B>,
+        attributes: Option<&mut Attributes>,
+        timeout: Option<Duration>,
+    ) -> NtResult<bool> {
+        receive(self.handle(), message, attributes, timeout)
+    }
+
+    /// Ends the connection.
+    pub fn disconnect(&self) -> NtResult {
+        calls::disconnect_port(self.handle())
+    }
+}
+
+fn receive<B: AsRef<[u64]> + AsMut<[u64]>>(
+    port: Handle,
+    message: &mut Message<B>,
+    attributes: Option<&mut Attributes>,
+    timeout: Option<Duration>,
+) -> NtResult<bool> {
+    let timeout = relative(timeout);
+    let (status, _) =
+        calls::send_receive(port, 0, None, Some(buffer(message, attributes)), timeout.as_ref())?;
+    Ok(status != STATUS_TIMEOUT)
+}
+
+/// A server's connection port: everything for the server arrives here.
+#[derive(Debug)]
+pub struct ConnectionPort(OwnedHandle);
+
+impl ConnectionPort {
+    /// A nameless port that can be waited on and lets handles pass.
+    pub fn create() -> NtResult<Self> {
+        Self::create_with(&AlpcPortAttributes::default())
+    }
+
+    /// The same with further attributes.
+    pub fn create_with(attributes: &AlpcPortAttributes) -> NtResult<Self> {
+        let mut attributes = *attributes;
+        attributes.flags |= ALPC_PORFLG_WAITABLE_PORT | ALPC_PORFLG_ALLOW_DUP_OBJECT;
+        calls::create_port(&attributes).map(OwnedHandle::new).map(Self)
+    }
+
+    /// A connection port with a name, for as long as it is open.
+    pub fn create_named(name: &str) -> NtResult<Self> {
+        let port = Self::create()?;
+        crate::ob::insert_port(name, port.handle())?;
+        Ok(port)
+    }
+
+    /// The handle.
+    pub const fn handle(&self) -> Handle {
+        self.0.raw()
+    }
+
+    /// Receives a message; false when the time-out passed.
+    pub fn receive<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        message: &mut Message<B>,
+        attributes: &mut Attributes,
+        timeout: Option<Duration>,
+    ) -> NtResult<bool> {
+        receive(self.handle(), message, Some(attributes), timeout)
+    }
+
+    /// Answers a request: `reply` carries its message id ([`Message::set_reply_to`]).
+    pub fn reply<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        reply: &mut Message<B>,
+        attributes: Option<&mut Attributes>,
+    ) -> NtResult {
+        let send = Some(buffer(reply, attributes));
+        calls::send_receive(self.handle(), ALPC_MSGFLG_RELEASE_MESSAGE, send, None, None).map(drop)
+    }
+
+    /// Answers a request and receives the next message, in one call. On an error nothing was received; the answer may
+    /// have been impossible to deliver.
+    pub fn reply_and_receive<B: AsRef<[u64]> + AsMut<[u64]>, C: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        reply: &mut Message<B>,
+        reply_attributes: Option<&mut Attributes>,
+        message: &mut Message<C>,
+        attributes: &mut Attributes,
+    ) -> NtResult {
+        calls::send_receive(
+            self.handle(),
+            ALPC_MSGFLG_RELEASE_MESSAGE,
+            Some(buffer(reply, reply_attributes)),
+            Some(buffer(message, Some(attributes))),
+            None,
+        )
+        .map(drop)
+    }
+
+    /// Answers a request and receives the next message in the same buffer, in one call.
+    #[inline]
+    pub fn exchange<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        message: &mut Message<B>,
+        attributes: Option<&mut Attributes>,
+    ) -> NtResult<NtStatus> {
+        let flags = ALPC_MSGFLG_RELEASE_MESSAGE;
+        calls::exchange(self.handle(), flags, buffer(message, attributes), None).map(|(status, _)| status)
+    }
+
+    /// Accepts a connection request. `context` comes with the client's messages; the payload of `request` goes to the
+    /// client. The connection lasts until the port that is returned is dropped.
+    pub fn accept<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        request: &Message<B>,
+        context: u64,
+    ) -> NtResult<Port> {
+        let attributes =
+            AlpcPortAttributes { flags: ALPC_PORFLG_ALLOW_DUP_OBJECT, ..AlpcPortAttributes::default() };
+        let handle = calls::accept_port(self.handle(), Some(&attributes), context, request.words(), true)?;
+        Ok(Port::from_handle(OwnedHandle::new(handle)))
+    }
+
+    /// Refuses a connection request.
+    pub fn refuse<B: AsRef<[u64]> + AsMut<[u64]>>(&self, request: &Message<B>) -> NtResult {
+        calls::accept_port(self.handle(), None, 0, request.words(), false).map(drop)
+    }
+
+    /// Opens the process that sent a message which is still to be answered.
+    pub fn open_sender_process(&self, message: &PortMessage, access: u32) -> NtResult<OwnedHandle> {
+        calls::open_sender_process(self.handle(), message, access).map(OwnedHandle::new)
+    }
+
+    /// Mints a handle for something this server owns: requests on it arrive here with `context`, the granted access
+    /// and `server_type` (not 0).
+    pub fn create_object(&self, context: u64, server_type: u32, access: u32) -> NtResult<OwnedHandle> {
+        calls::create_server_object(self.handle(), context, server_type, access).map(OwnedHandle::new)
+    }
+}
