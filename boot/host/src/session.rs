@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// How long after a bugcheck line the rest of its screen is waited for.
 const BUGCHECK_SCREEN: Duration = Duration::from_secs(3);
+/// How many runs' logs stay in `build/logs`.
+const KEPT_LOGS: usize = 20;
 /// How many of the last console lines go with an error.
 const TAIL_LINES: usize = 40;
 
@@ -135,7 +137,11 @@ impl Session {
         let media = image::media(guest, options.machine.boot, &options.machine.cmdline, &temp)?;
         let (logs, keeps_logs) = match &options.logs {
             Some(folder) => (folder.clone(), true),
-            None => (paths::build("logs")?.join(unique_name()), false),
+            None => {
+                let folder = paths::build("logs")?;
+                paths::keep_newest(&folder, KEPT_LOGS);
+                (folder.join(unique_name()), false)
+            }
         };
         fs::create_dir_all(&logs).context(format_args!("make the folder {}", logs.display()))?;
 
