@@ -91,7 +91,7 @@ fn unit_tests(filter: Option<&str>) -> Result<Count> {
             println!("FAIL {package}: its tests do not build or did not end");
             of_package.failed = 1;
         }
-        println!("{package}: {of_package}");
+        println!("{package}: {} run, {} failed", of_package.passed + of_package.failed, of_package.failed);
         count.add(of_package);
     }
     Ok(count)
