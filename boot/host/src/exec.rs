@@ -129,6 +129,7 @@ fn ends_system(command: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::testing;
 
     fn steps(text: &[&str]) -> Vec<Step> {
         text.iter()
@@ -167,6 +168,30 @@ mod tests {
         let given = steps(&["kd:lm", "kd:trace on"]);
         assert_eq!(order(given.clone()), given);
         assert_eq!(order(vec![]), vec![]);
+    }
+
+    #[test]
+    fn output_comes_in_order_and_the_last_shell_status_counts() {
+        let mut session = testing::session(testing::echo, testing::LONG);
+        let mut out = Vec::new();
+        let steps = order(steps(&["kd:trace on x", "kd:lm", "four", "seventy"]));
+        let (status, ended) = drive(&mut session, &steps, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "<trace on x>\n<four>\n<seventy>\n<lm>\n");
+        assert_eq!((status, ended), (7, false));
+    }
+
+    #[test]
+    fn with_kd_commands_alone_the_last_of_them_counts() {
+        let mut session = testing::session(testing::echo, testing::LONG);
+        assert_eq!(drive(&mut session, &steps(&["kd:a", "kd:bcd"]), &mut Vec::new()).unwrap(), (3, false));
+    }
+
+    #[test]
+    fn shutdown_ends_it() {
+        let mut session = testing::session(testing::echo, testing::LONG);
+        assert_eq!(drive(&mut session, &steps(&["a", "shutdown"]), &mut Vec::new()).unwrap(), (0, true));
+        let mut session = testing::session(testing::echo, testing::LONG);
+        assert!(drive(&mut session, &steps(&["shutdown", "a"]), &mut Vec::new()).is_err());
     }
 
     #[test]

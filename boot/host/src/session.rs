@@ -371,7 +371,7 @@ impl Session {
 
     /// Waits for the machine to end in order.
     pub fn wait_end(&mut self, what: &str, sink: &mut dyn FnMut(Line, &[u8])) -> Result<()> {
-        while self.wires.iter().any(|wire| wire.is_open) {
+        while self.wires[Line::Console.index()].is_open {
             self.drain(Line::Console, sink);
             let left = self.deadline.saturating_duration_since(Instant::now());
             match self.reports.recv_timeout(left) {
@@ -638,8 +638,9 @@ fn unique_name() -> String {
     format!("{seconds}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Guests for unit tests: threads behind socket pairs.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
     use std::io::{BufRead, BufReader};
 
@@ -667,7 +668,8 @@ mod tests {
         });
     }
 
-    fn session(reply: fn(&str) -> Option<(String, u32)>, timeout: Duration) -> Session {
+    /// A session with two such guests.
+    pub fn session(reply: fn(&str) -> Option<(String, u32)>, timeout: Duration) -> Session {
         let (console, console_guest) = UnixStream::pair().unwrap();
         let (kd, kd_guest) = UnixStream::pair().unwrap();
         fake(console_guest, reply);
@@ -675,7 +677,8 @@ mod tests {
         Session::over(console, kd, timeout, PathBuf::from("nowhere")).unwrap()
     }
 
-    fn echo(command: &str) -> Option<(String, u32)> {
+    /// A guest that repeats its commands; `hang` and `stop` do what they say.
+    pub fn echo(command: &str) -> Option<(String, u32)> {
         match command {
             "hang" => None,
             "stop" => Some(("*** STOP: 0x0000007F (0, 0, 0, 0)\r\nrip 1234\r\n".into(), 0)),
@@ -683,7 +686,14 @@ mod tests {
         }
     }
 
-    const LONG: Duration = Duration::from_secs(20);
+    /// More time than any test needs.
+    pub const LONG: Duration = Duration::from_secs(20);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{LONG, echo, session};
+    use super::*;
 
     #[test]
     fn commands_run_on_both_lines() {
