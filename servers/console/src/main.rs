@@ -16,7 +16,7 @@ mod devices;
 
 use console::readers::{Action, Answer, Readers, Want};
 use core::time::Duration;
-use devices::{KernelLog, Screen, Serial};
+use devices::{KernelLog, Screen};
 use libnt::abi::ob::ObjectType;
 use libnt::alpc::ConnectionPort;
 use libnt::event::Event;
@@ -28,6 +28,7 @@ use libnt::proto::console::{
 };
 use libnt::rpc::{self, Caller, Origin, Server, Service, Token};
 use libnt::session;
+use tty::serial::Serial;
 
 libnt::main!(main);
 
@@ -195,7 +196,9 @@ impl Console {
         self.readers.write(data);
         self.show();
         // A program that writes without end must not keep Ctrl-C from being seen.
-        self.poll_keyboard(server);
+        if self.serial.as_mut().is_some_and(Serial::has_input) {
+            self.poll_keyboard(server);
+        }
         Ok(data.len() as u32)
     }
 

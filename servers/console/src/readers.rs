@@ -1,7 +1,7 @@
 //! Who reads what is typed.
 //!
 //! Reads wait here until a line (or a byte) is there for them. One read at a time is served: a read of the shell,
-//! that is of a handle with [`CONSOLE_CONTROL`](proto::console::CONSOLE_CONTROL), before all others; else the
+//! that is of a handle with [`CONSOLE_CONTROL`](libnt::proto::console::CONSOLE_CONTROL), before all others; else the
 //! newest. While the shell is reading, whoever else waits is in the background and stays unserved, as a stopped job.
 //!
 //! Ctrl-C at the shell's own line belongs to the line editor. Otherwise a program is running: the line is

@@ -3,7 +3,7 @@
 use crate::command::{Alpc, Command, Filter, ProcessName, number, parse};
 use crate::names::{Names, port_matches, process_matches};
 use crate::ring::{Memory, Position, Trace};
-use crate::snapshot::{Process, Snapshot, port_name};
+use crate::snapshot::{Snapshot, port_name, process_id};
 use crate::{alpc_view, process_view, system_view, trace_view};
 use abi::info::{SystemHandleEntry, SystemKernelCounters, SystemPortInformation, SystemSyscallCounter};
 use abi::status::{NtResult, NtStatus, STATUS_NOT_SUPPORTED};
@@ -12,6 +12,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use libnt::info::Process;
 
 /// The kernel as the debug console sees it.
 pub trait System {
@@ -113,8 +114,9 @@ fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out:
         Command::Handle(name) => {
             let snapshot = snapshot(system)?;
             for process in find(Some(name), &snapshot)? {
-                let handles = system.handles(process.id()).map_err(|s| Failure::Status("handles", s))?;
-                system_view::write_handles(out, process.id(), &handles, &snapshot)?;
+                let handles =
+                    system.handles(process_id(process)).map_err(|s| Failure::Status("handles", s))?;
+                system_view::write_handles(out, process_id(process), &handles, &snapshot)?;
             }
             Ok(())
         }
@@ -163,7 +165,7 @@ fn find<'a>(name: Option<&ProcessName>, snapshot: &'a Snapshot) -> Result<Vec<&'
 fn is_meant(process: &Process, name: Option<&ProcessName>) -> bool {
     match name {
         None => true,
-        Some(ProcessName::Id(id)) => process.id() == *id,
+        Some(ProcessName::Id(id)) => process_id(process) == *id,
         Some(ProcessName::Name(name)) => process_matches(&process.name, name),
     }
 }
@@ -185,7 +187,7 @@ fn alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
         Alpc::Port(port) => alpc_view::write_port(out, find_port(port, snapshot)?, snapshot)?,
         Alpc::ProcessPorts(name) => {
             for process in find(Some(name), snapshot)? {
-                alpc_view::write_process_ports(out, process.id(), snapshot)?;
+                alpc_view::write_process_ports(out, process_id(process), snapshot)?;
             }
         }
         Alpc::Connections(port) => {

@@ -1,6 +1,6 @@
 //! Names of processes and ports, also of those that have ended.
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, process_id};
 use abi::trace::{NAME_PORT, NAME_PROCESS, NameRecord};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -40,7 +40,7 @@ impl Names {
     /// Takes the names of everything that lives now.
     pub fn add_snapshot(&mut self, snapshot: &Snapshot) {
         for process in snapshot.processes() {
-            self.processes.insert(process.id(), process.name.clone());
+            self.processes.insert(process_id(process), process.name.clone());
         }
         for port in snapshot.ports().iter().filter(|port| port.name_length > 0) {
             let name = crate::snapshot::port_name(port);

@@ -1,6 +1,6 @@
 //! `!process` and `!thread`: processes, threads, and why each thread waits.
 
-use crate::snapshot::{Process, Snapshot, id, port_name};
+use crate::snapshot::{Snapshot, id, port_name};
 use abi::info::{
     SystemThreadInformation, WAIT_REASON_DELAY, WAIT_REASON_EXECUTIVE, WAIT_REASON_LPC_RECEIVE,
     WAIT_REASON_LPC_REPLY, WAIT_REASON_SUSPENDED, WAIT_REASON_USER_REQUEST,
@@ -8,6 +8,7 @@ use abi::info::{
 use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
+use libnt::info::Process;
 
 /// Detail level from which on threads are shown.
 pub const DETAIL_THREADS: u32 = 1;
@@ -19,7 +20,7 @@ pub fn write_process(
     detail: u32,
     snapshot: &Snapshot,
 ) -> fmt::Result {
-    let info = &process.info;
+    let info = &process.information;
     writeln!(
         out,
         "PROCESS {:<6} SessionId: {}  Cid: {:04x}  ParentCid: {:04x}  HandleCount: {:<4} Threads: {:<3} Image: {}",

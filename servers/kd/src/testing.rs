@@ -1,7 +1,7 @@
 //! Makes trace memory and kernel answers for tests.
 
 use crate::ring::Trace;
-use crate::snapshot::{Process, Snapshot};
+use crate::snapshot::Snapshot;
 use abi::alpc::ALPC_PORFLG_WAITABLE_PORT;
 use abi::info::{
     SystemMessageInformation, SystemPortInformation, SystemProcessInformation, SystemThreadInformation,
@@ -10,6 +10,7 @@ use abi::info::{
 use abi::trace::{NameRecord, TraceRecord};
 use alloc::vec;
 use alloc::vec::Vec;
+use libnt::info::Process;
 use zerocopy::{FromZeros, transmute};
 
 const TRACE_WORDS: usize = size_of::<TraceRecord>() / 8;
@@ -89,7 +90,7 @@ pub fn snapshot() -> Snapshot {
         ..SystemThreadInformation::default()
     };
     let process = |id: u64, name: &str, threads: Vec<SystemThreadInformation>| Process {
-        info: SystemProcessInformation {
+        information: SystemProcessInformation {
             number_of_threads: threads.len() as u32,
             unique_process_id: id,
             inherited_from_unique_process_id: 4,

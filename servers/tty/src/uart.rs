@@ -72,6 +72,11 @@ impl<R: Registers> Uart<R> {
         rest
     }
 
+    /// True when something has come in.
+    pub fn has_input(&mut self) -> bool {
+        self.present && self.registers.read(LINE_STATUS) & STATUS_DATA_READY != 0
+    }
+
     /// Takes everything that has come in. Call it after the interrupt has been acknowledged.
     pub fn receive(&mut self, into: &mut Vec<u8>) {
         if !self.present {
@@ -156,7 +161,10 @@ mod tests {
     fn input_is_drained_and_the_interrupt_armed_again() {
         let mut chip = Chip { input: (0..50).collect(), ..Chip::default() };
         let mut got = Vec::new();
-        Uart::new(&mut chip).receive(&mut got);
+        let mut uart = Uart::new(&mut chip);
+        assert!(uart.has_input());
+        uart.receive(&mut got);
+        assert!(!uart.has_input());
         assert_eq!(got, (0..50).collect::<Vec<u8>>());
         assert_eq!(chip.enabled[chip.enabled.len() - 2..], [0, ENABLE_RECEIVE]);
     }
@@ -165,7 +173,7 @@ mod tests {
     fn a_port_that_is_not_there_swallows_output() {
         let mut chip = Chip { absent: true, ..Chip::default() };
         let mut uart = Uart::new(&mut chip);
-        assert!(!uart.is_present());
+        assert!(!uart.is_present() && !uart.has_input());
         assert_eq!(uart.transmit(b"text"), b"");
         let mut got = Vec::new();
         uart.receive(&mut got);
