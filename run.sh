@@ -245,7 +245,7 @@ install() {
         sudo=(sudo)
         if [ -t 0 ] && [ -t 2 ]; then
             if [ "$YES" = 0 ]; then
-                read -r -p "antares: install them with sudo apt-get? [Y/n] " answer >&2 </dev/tty || answer=n
+                read -r -p "antares: install them with sudo apt-get? [Y/n] " answer || answer=n
                 case "$answer" in '' | y | Y | yes) ;; *) die "nothing was installed" ;; esac
             fi
         else
@@ -285,7 +285,11 @@ prepare() {
     *' limine '*)
         if [ -z "$LIMINE" ] && { [ -e build/no-limine ] || ! fetch_limine; }; then
             mkdir -p build && : >build/no-limine
-            say "Limine cannot be had here, so no ISO: direct boot starts the same kernel (LIMINE_DIR=FOLDER names a copy; rm build/no-limine tries the network again)"
+            local again='LIMINE_DIR=FOLDER names a copy; rm build/no-limine tries the network again'
+            case "$BOOT" in
+            bios | uefi) die "Limine cannot be had here, and --boot $BOOT needs it; --boot direct does without ($again)" ;;
+            esac
+            say "Limine cannot be had here, so no ISO: direct boot starts the same kernel ($again)"
         fi
         ;;
     esac
