@@ -1,8 +1,9 @@
 //! The end: the kernel found itself broken, says so once, and stops.
 //!
-//! Owns: the bugcheck screen on COM1, stopping the other processors, and Rust's panic handler. Called from anywhere in
-//! ring 0, in any state. So it takes no lock, allocates nothing, trusts no pointer it has not looked up in the page tables, and
-//! survives itself: a second bugcheck on the same processor says one line and halts, one on another processor just halts.
+//! Owns: the bugcheck screen on COM1, stopping the other processors, and Rust's panic handler. Called
+//! from anywhere in ring 0, in any state. So it takes no lock, allocates nothing, trusts no pointer it
+//! has not looked up in the page tables, and survives itself: a second bugcheck on the same processor
+//! says one line and halts, one on another processor just halts.
 
 use crate::arch::apic;
 use crate::arch::cpu::{self, cli, hlt};
@@ -44,8 +45,8 @@ fn name(code: u32) -> &'static str {
     }
     names! {
         IRQL_NOT_LESS_OR_EQUAL MEMORY_MANAGEMENT KMODE_EXCEPTION_NOT_HANDLED PHASE0_INITIALIZATION_FAILED
-        PAGE_FAULT_IN_NONPAGED_AREA PROCESS1_INITIALIZATION_FAILED INSTALL_MORE_MEMORY UNEXPECTED_KERNEL_MODE_TRAP
-        NMI_HARDWARE_FAILURE MACHINE_CHECK_EXCEPTION MANUALLY_INITIATED_CRASH CRITICAL_PROCESS_DIED
+        PAGE_FAULT_IN_NONPAGED_AREA PROCESS1_INITIALIZATION_FAILED INSTALL_MORE_MEMORY
+        UNEXPECTED_KERNEL_MODE_TRAP NMI_HARDWARE_FAILURE MACHINE_CHECK_EXCEPTION MANUALLY_INITIATED_CRASH CRITICAL_PROCESS_DIED
     }
 }
 
@@ -198,11 +199,11 @@ fn walk(out: &mut Serial, rip: u64, mut rbp: u64, rsp: Option<u64>) -> fmt::Resu
 
 /// The eight bytes at a kernel address, if it is aligned and mapped.
 fn read_kernel(address: u64) -> Option<u64> {
-    if address % 8 != 0 || !is_mapped(address) {
+    if !address.is_multiple_of(8) || !is_mapped(address) {
         return None;
     }
-    // SAFETY: the page tables in use map the address, and it does not cross a page. Other processors are stopped or
-    // being stopped; a value that changes meanwhile is only printed.
+    // SAFETY: the page tables in use map the address, and it does not cross a page. Other processors are
+    // stopped or being stopped; a value that changes meanwhile is only printed.
     Some(unsafe { (address as *const u64).read_volatile() })
 }
 
@@ -218,7 +219,8 @@ fn is_mapped(address: u64) -> bool {
     let mut table = cpu::read_cr3() & ADDRESS;
     for level in (0..=top).rev() {
         let index = (address >> (12 + 9 * level) & 0x1FF) as usize;
-        // SAFETY: CR3 and the entries lead to page tables, which lie in ordinary memory that `phys_to_virt` covers.
+        // SAFETY: CR3 and the entries lead to page tables, which lie in ordinary memory that
+        // `phys_to_virt` covers.
         let entry = unsafe { mm::phys_to_virt(table).cast::<u64>().add(index).read_volatile() };
         if entry & PRESENT == 0 {
             return false;

@@ -1,7 +1,8 @@
 //! Names for kernel addresses.
 //!
-//! Owns: the kernel file's symbol table, as the boot loader left the file in memory. Called by the bugcheck screen and by
-//! fault reports, so it never allocates, never takes a lock, never fails loudly: without a table every address is nameless.
+//! Owns: the kernel file's symbol table, as the boot loader left the file in memory. Called by the
+//! bugcheck screen and by fault reports, so it never allocates, never takes a lock, never fails loudly:
+//! without a table every address is nameless.
 
 use core::fmt;
 use elf::ElfBytes;
@@ -48,11 +49,12 @@ pub fn lookup(address: u64) -> Option<(&'static str, u64)> {
     Some((name, address - symbol.st_value))
 }
 
-/// An address that prints as `0x... name+0x...`, demangled and without hash; without a name, as the number alone.
+/// An address that prints as `0x... name+0x...`, demangled and without hash; without a name, as the
+/// number alone.
 pub struct Named(pub u64);
 
-/// A return address, printed like `Named`. A call that never returns can be a function's last instruction, so
-/// the name is looked up one byte before.
+/// A return address, printed like `Named`. A call that never returns can be a function's last
+/// instruction, so the name is looked up one byte before.
 pub struct Return(pub u64);
 
 impl fmt::Display for Named {

@@ -22,8 +22,8 @@ impl PhysicalMemory for Mapped {
         if !(self.readable)(address, length as u64) {
             return None;
         }
-        // SAFETY: `init`'s caller vouches that a range it calls readable is mapped at `phys_to_virt`, and firmware tables
-        // are not written any more.
+        // SAFETY: `init`'s caller vouches that a range it calls readable is mapped at `phys_to_virt`,
+        // and firmware tables are not written any more.
         Some(unsafe { core::slice::from_raw_parts(crate::mm::phys_to_virt(address), length) })
     }
 }
@@ -66,7 +66,8 @@ pub fn power_off() {
     let Some(power) = tables().map(|tables| tables.power) else { return };
     let (Some(control), Some((type_a, type_b))) = (power.pm1a_control, power.s5) else { return };
     cli();
-    // SAFETY: the ports are those the firmware names for this purpose. The machine stops, or nothing happens.
+    // SAFETY: the ports are those the firmware names for this purpose. The machine stops, or nothing
+    // happens.
     unsafe {
         if inw(control) & SCI_ENABLE == 0 && power.smi_command != 0 && power.acpi_enable != 0 {
             outb(power.smi_command, power.acpi_enable);
@@ -107,7 +108,8 @@ pub fn reboot() -> ! {
                         outb(port, value);
                     }
                 }
-                // PCI configuration space of bus 0 (ACPI 5.2.3.2): device in bits 32 to 47, function 16 to 31, offset below.
+                // PCI configuration space of bus 0 (ACPI 5.2.3.2): device in bits 32 to 47, function 16
+                // to 31, offset below.
                 2 => {
                     let (device, function, offset) = (
                         (address.address >> 32 & 0x1F) as u32,

@@ -2,17 +2,19 @@
 //!
 //! Owns: the interrupt vectors' numbers, each processor's local APIC, and silencing the 8259 pair.
 //! Called by start-up, the trap dispatcher (EOI), the scheduler (timer, reschedule), paging
-//! (shoot-down) and bugcheck (NMI). It never decides when to interrupt whom, never allocates, never waits without a bound.
+//! (shoot-down) and bugcheck (NMI). It never decides when to interrupt whom, never allocates, never
+//! waits without a bound.
 //!
 //! Two ways to reach the registers: MMIO (xAPIC), mapped uncached by the caller, or MSRs (x2APIC). The boot
-//! processor takes x2APIC where CPUID offers it (a processor that is in it already cannot go back without a reset), and
-//! all others follow. Without TSC-deadline mode the timer counts at divisor 1 in 32 bits; a longer wait fires
-//! early at the counter's end, so **a timer handler looks at the clock and arms again**.
+//! processor takes x2APIC where CPUID offers it (a processor that is in it already cannot go back
+//! without a reset), and all others follow. Without TSC-deadline mode the timer counts at divisor 1 in
+//! 32 bits; a longer wait fires early at the counter's end, so **a timer handler looks at the clock and
+//! arms again**.
 //! Sources: Intel SDM vol. 3, chapter 11 (APIC), 11.5.4 (timer), 11.6 (IPI), 11.12 (x2APIC).
 
 use super::cpu::{self, Features, msr, rdmsr, rdtsc, wrmsr};
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// First vector for device interrupts; up to `LAST_DEVICE`.
 pub const FIRST_DEVICE: u8 = 0x30;
@@ -64,7 +66,6 @@ const SOFTWARE_ENABLE: u32 = 1 << 8;
 const COMMAND_PENDING: u32 = 1 << 12;
 const COMMAND_ASSERT: u32 = 1 << 14;
 const COMMAND_NMI: u32 = 4 << 8;
-const COMMAND_ALL_BUT_SELF: u32 = 3 << 18;
 /// Polls for an earlier IPI to have left; it takes some bus cycles.
 const SEND_POLL_LIMIT: u32 = 100_000;
 
@@ -74,6 +75,10 @@ static X2APIC: AtomicBool = AtomicBool::new(false);
 static READY: AtomicBool = AtomicBool::new(false);
 /// Local APIC timer ticks per TSC tick, times 2^32; 0 until calibrated.
 static TIMER_RATIO: AtomicU64 = AtomicU64::new(0);
+/// The APIC ids of the processors that have been through `init_this_cpu`, and how many there are.
+static ONLINE: [AtomicU32; 256] = [const { AtomicU32::new(NOBODY) }; 256];
+static ONLINE_COUNT: AtomicUsize = AtomicUsize::new(0);
+const NOBODY: u32 = u32::MAX;
 
 fn x2apic() -> bool {
     X2APIC.load(Ordering::Relaxed)
@@ -117,8 +122,9 @@ pub unsafe fn init_boot(mmio_virtual: *mut u8) {
     READY.store(true, Ordering::Release);
 }
 
-/// Sets up this processor's local APIC: enabled, all local interrupts masked but LINT1 (NMI) on the boot processor,
-/// timer stopped, every priority accepted. After `init_boot`.
+/// Sets up this processor's local APIC: enabled, all local interrupts masked but LINT1 (NMI) on the boot
+/// processor, timer stopped, every priority accepted. After `init_boot`, and after `idt::load` on this
+/// processor: from here on it gets NMIs.
 pub fn init_this_cpu() {
     let base = rdmsr(msr::APIC_BASE);
     // From xAPIC to x2APIC is one step once enabled; the mode bits may not be set in one go from disabled.
@@ -154,6 +160,9 @@ pub fn init_this_cpu() {
         write(register::LVT_TIMER, u32::from(TIMER));
     }
     eoi();
+    if let Some(slot) = ONLINE.get(ONLINE_COUNT.fetch_add(1, Ordering::Relaxed)) {
+        slot.store(read_id(), Ordering::Release);
+    }
 }
 
 fn deadline_mode() -> bool {
@@ -165,17 +174,23 @@ pub fn id() -> u32 {
     if !is_ready() {
         return cpu::cpuid(1, 0).ebx >> 24;
     }
+    read_id()
+}
+
+fn read_id() -> u32 {
     let id = read(register::ID);
     if x2apic() { id } else { id >> 24 }
 }
 
-/// Tells the local APIC that the interrupt in service has been handled. Not for `SPURIOUS`, exceptions or NMI.
+/// Tells the local APIC that the interrupt in service has been handled. Not for `SPURIOUS`, exceptions
+/// or NMI.
 pub fn eoi() {
     write(register::EOI, 0);
 }
 
 /// Fires `TIMER` once, `ticks_tsc` TSC ticks from now; 0 means as soon as possible. Replaces an earlier
-/// setting. May fire early when the counter is too short (see the head), late never by more than a counter tick.
+/// setting. May fire early when the counter is too short (see the head), late never by more than a
+/// counter tick.
 pub fn timer_one_shot(ticks_tsc: u64) {
     if deadline_mode() {
         let deadline = cpu::rdtsc_unordered().saturating_add(ticks_tsc).max(1);
@@ -221,9 +236,9 @@ fn reading() -> Reading {
     })
 }
 
-/// Measures the timer against the TSC, which runs at `tsc_frequency`, and keeps the ratio. About 1 ms. Returns
-/// the timer's frequency, or 0 where TSC-deadline mode makes it needless or the counter does not move.
-/// Called by `time::calibrate`, with the timer not in use.
+/// Measures the timer against the TSC, which runs at `tsc_frequency`, and keeps the ratio. About 1 ms.
+/// Returns the timer's frequency, or 0 where TSC-deadline mode makes it needless or the counter does not
+/// move. Called by `time::calibrate`, with the timer not in use.
 pub fn calibrate_timer(tsc_frequency: u64) -> u64 {
     if !is_ready() || deadline_mode() {
         return 0;
@@ -254,7 +269,8 @@ pub fn calibrate_timer(tsc_frequency: u64) -> u64 {
 fn send(destination: u32, command: u32) {
     if x2apic() {
         // SAFETY: fences have no effect but order: a WRMSR to the x2APIC does not wait for earlier
-        // stores, and the receiver must see them (Intel SDM vol. 3, 11.12.3). The write sends an interrupt, nothing else.
+        // stores, and the receiver must see them (Intel SDM vol. 3, 11.12.3). The write sends an
+        // interrupt, nothing else.
         unsafe {
             asm!("mfence", "lfence", options(nostack, preserves_flags));
             wrmsr(
@@ -280,10 +296,15 @@ pub fn send_ipi(apic_id: u32, vector: u8) {
     send(apic_id, COMMAND_ASSERT | u32::from(vector));
 }
 
-/// Sends an NMI to every other processor. Does nothing before `init_boot`.
+/// Sends an NMI to every other processor that has been through `init_this_cpu`. Not by the broadcast
+/// shorthand: a processor that still waits in the boot loader has no handler and would reset the machine.
 pub fn send_nmi_all_but_self() {
-    if is_ready() {
-        send(0, COMMAND_ALL_BUT_SELF | COMMAND_ASSERT | COMMAND_NMI);
+    let me = id();
+    for slot in &ONLINE {
+        let other = slot.load(Ordering::Acquire);
+        if other != NOBODY && other != me {
+            send(other, COMMAND_ASSERT | COMMAND_NMI);
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! **Caching.** The PAT keeps the layout it has at reset, which is also what the Limine protocol
 //! promises for its first four entries (Intel SDM vol. 3, 13.12.4): a page-table entry selects with
 //! its bits PCD:PWT (bit 4, bit 3) 00 write-back, 01 write-through, 10 UC-, 11 uncached. So MMIO is
-//! mapped with **PCD and PWT both set** (0x18), with the PAT bit (7 in a 4 KiB entry, 12 in a large one) clear.
+//! mapped with **PCD and PWT both set** (0x18), with the PAT bit (7 in a 4 KiB entry, 12 in a large one)
+//! clear.
 //!
 //! **GS base.** CR4.FSGSBASE stays clear, so ring 3 cannot write its GS base: the trap entry for NMI,
 //! double fault and machine check tells kernel from user GS base by its sign and relies on that.
@@ -133,7 +134,8 @@ pub struct CpuidResult {
 /// CPUID of `leaf` and `subleaf`.
 pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
     let (eax, ebx, ecx, edx);
-    // SAFETY: CPUID only writes these four registers; RBX, which the compiler keeps for itself, is put back.
+    // SAFETY: CPUID only writes these four registers; RBX, which the compiler keeps for itself, is put
+    // back.
     unsafe {
         asm!(
             "mov {saved:r}, rbx",
@@ -244,7 +246,8 @@ pub fn init_this_cpu() {
             cr4 |= bit;
         }
     }
-    // SAFETY: every bit set is one that CPUID reported; the paging bits (PAE, LA57, PCIDE) keep their value.
+    // SAFETY: every bit set is one that CPUID reported; the paging bits (PAE, LA57, PCIDE) keep their
+    // value.
     unsafe { write_cr4(cr4) };
     // AC would lift SMAP; a boot loader may have left it set.
     if features.contains(Features::SMAP) {
@@ -391,7 +394,8 @@ pub fn cli() {
     unsafe { asm!("cli", options(nostack)) };
 }
 
-/// Enables interrupts on this processor. Handlers run on the current stack and may take any lock a handler takes.
+/// Enables interrupts on this processor. Handlers run on the current stack and may take any lock a
+/// handler takes.
 pub fn sti() {
     // SAFETY: handlers save and restore everything. Not `nomem`: it closes a critical section.
     unsafe { asm!("sti", options(nostack)) };

@@ -6,8 +6,9 @@
 //! between save and restore nothing here disturbs the registers.
 //!
 //! Areas are 64-byte aligned and in the standard (not compacted) format of XSAVE, so that an area may be
-//! copied and looked at. XSAVEOPT is used where present; its condition (Intel SDM vol. 1, 13.6) is that state saved to
-//! an area came from the last `restore`, which holds because every thread's state enters the registers by `restore`.
+//! copied and looked at. XSAVEOPT is used where present; its condition (Intel SDM vol. 1, 13.6) is that
+//! state saved to an area came from the last `restore`, which holds because every thread's state enters
+//! the registers by `restore`.
 
 use super::cpu::{self, CR0_TS, Features};
 use core::arch::asm;
@@ -59,9 +60,11 @@ pub unsafe fn save(area: *mut u8) {
     // SAFETY: the caller vouches for the area; the mask asks for all that XCR0 enables.
     unsafe {
         if features.contains(Features::XSAVEOPT) {
-            asm!("xsaveopt64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags));
+            asm!("xsaveopt64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX,
+                options(nostack, preserves_flags));
         } else if features.contains(Features::XSAVE) {
-            asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags));
+            asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX,
+                options(nostack, preserves_flags));
         } else {
             asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags));
         }
@@ -71,13 +74,14 @@ pub unsafe fn save(area: *mut u8) {
 /// Loads this processor's extended state from `area`. CR0.TS must be clear.
 ///
 /// # Safety
-/// `area` must be valid for `area_size()` bytes, 64-byte aligned, and hold what `save` or `init_area` left there:
-/// a made-up area can raise #GP in the kernel.
+/// `area` must be valid for `area_size()` bytes, 64-byte aligned, and hold what `save` or `init_area`
+/// left there: a made-up area can raise #GP in the kernel.
 pub unsafe fn restore(area: *const u8) {
     // SAFETY: the caller vouches for the area and its content.
     unsafe {
         if cpu::features().contains(Features::XSAVE) {
-            asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, preserves_flags));
+            asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX,
+                options(nostack, preserves_flags));
         } else {
             asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags));
         }

@@ -20,7 +20,8 @@ pub const USER_DS: u16 = 0x1B;
 pub const USER_CS: u16 = 0x23;
 /// The TSS.
 pub const TSS_SELECTOR: u16 = 0x28;
-/// For IA32_STAR: SYSCALL takes CS 0x08 and SS 0x10; SYSRET takes SS 0x18 and CS 0x20 (+8 and +16 on 0x10), both with RPL 3.
+/// For IA32_STAR: SYSCALL takes CS 0x08 and SS 0x10; SYSRET takes SS 0x18 and CS 0x20 (+8 and +16 on
+/// 0x10), both with RPL 3.
 pub const STAR: u64 = (0x13 << 48) | (KERNEL_CS as u64) << 32;
 
 /// `ist_tops` index, and (plus one) IST number, of the double fault's stack.
@@ -100,8 +101,8 @@ struct TablePointer {
 pub unsafe fn init(tables: &'static mut CpuTables, ist_tops: [u64; 3]) {
     let base = core::ptr::from_mut(tables) as u64;
     let tss = base + TSS_OFFSET as u64;
-    // Descriptor types: code 0x9B/0xFB with L, data 0x93/0xF3, accessed bits set so that the processor need not
-    // write; 0x89 an available 64-bit TSS.
+    // Descriptor types: code 0x9B/0xFB with L, data 0x93/0xF3, accessed bits set so that the processor
+    // need not write; 0x89 an available 64-bit TSS.
     tables.gdt = [
         0,
         0x00AF_9B00_0000_FFFF,

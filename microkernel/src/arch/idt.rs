@@ -14,8 +14,8 @@
 //! `is_return_fault` lets the handler end the thread instead of the system.
 //!
 //! **Not safe against**: a debug exception on the first instruction of the system-call entry (MOV SS
-//! with a data breakpoint on it, CVE-2018-8897). Ring 3 cannot set debug registers; before it may, #DB needs the paranoid
-//! entry and an IST stack too.
+//! with a data breakpoint on it, CVE-2018-8897). Ring 3 cannot set debug registers; before it may, #DB
+//! needs the paranoid entry and an IST stack too.
 //!
 //! Sources: Intel SDM vol. 3, 6.10 to 6.14; AMD APM vol. 2, 8.9.
 
@@ -75,7 +75,8 @@ const _: () = {
 #[unsafe(no_mangle)]
 static ANTARES_TRAP_CLAC: AtomicU8 = AtomicU8::new(0);
 
-// One stub per vector, 16 bytes apart. The vectors with an error code of their own: 8, 10 to 14, 17, 21, 29, 30.
+// One stub per vector, 16 bytes apart. The vectors with an error code of their own: 8, 10 to 14, 17, 21,
+// 29, 30.
 global_asm!(
     r#"
     .macro ANTARES_PUSH_REGISTERS
@@ -122,7 +123,10 @@ antares_trap_stubs:
     .set antares_vector, 0
     .rept 256
         .balign 16
-        .if (antares_vector == 8) || ((antares_vector >= 10) && (antares_vector <= 14)) || (antares_vector == 17) || (antares_vector == 21) || (antares_vector == 29) || (antares_vector == 30)
+        .set antares_has_code, (antares_vector == 8) || (antares_vector == 17) || (antares_vector == 21)
+        .set antares_has_code, antares_has_code || ((antares_vector >= 10) && (antares_vector <= 14))
+        .set antares_has_code, antares_has_code || (antares_vector == 29) || (antares_vector == 30)
+        .if antares_has_code
         .else
             pushq $0
         .endif
@@ -153,7 +157,8 @@ antares_trap_common:
     je 3f
     clac
 3:  movq %rsp, %rdi
-    // A frame for stack walks: the interrupted rip above the interrupted rbp is not at hand, so end the chain.
+    // A frame for stack walks: the interrupted rip above the interrupted rbp is not at hand, so end the
+    // chain.
     xorl %ebp, %ebp
     call antares_trap
     .size antares_trap_common, . - antares_trap_common
@@ -207,7 +212,8 @@ antares_trap_paranoid:
 unsafe extern "C" {
     static antares_trap_stubs: u8;
     static antares_trap_iretq: u8;
-    /// Pops the `TrapFrame` at RSP and returns to it with IRETQ. Jump here, with interrupts off and kernel GS base.
+    /// Pops the `TrapFrame` at RSP and returns to it with IRETQ. Jump here, with interrupts off and
+    /// kernel GS base.
     pub fn antares_trap_return() -> !;
 }
 

@@ -1,8 +1,8 @@
 //! The I/O APICs: which device interrupt goes to which processor and vector.
 //!
 //! Owns: the redirection tables. Called by start-up and by the Interrupt object of user-mode drivers. It
-//! never maps memory (the caller does), never touches a local APIC, and takes only its own lock, briefly, with
-//! interrupts off. Sources: Intel 82093AA data sheet, 3.0; ACPI 6.5, 5.2.12.5.
+//! never maps memory (the caller does), never touches a local APIC, and takes only its own lock,
+//! briefly, with interrupts off. Sources: Intel 82093AA data sheet, 3.0; ACPI 6.5, 5.2.12.5.
 
 use super::acpi;
 use spin::Mutex;
@@ -33,7 +33,8 @@ struct Chip {
     lines: u32,
 }
 
-// SAFETY: the pointer leads to device registers mapped in every address space; the lock around the list orders their use.
+// SAFETY: the pointer leads to device registers mapped in every address space; the lock around the list
+// orders their use.
 unsafe impl Send for Chip {}
 
 impl Chip {
@@ -59,7 +60,8 @@ static CHIPS: Mutex<heapless::Vec<Chip, MOST>> = Mutex::new(heapless::Vec::new()
 /// Takes the chips of `list` into use and masks every line. What exceeds the bound is ignored.
 ///
 /// # Safety
-/// Each `mmio_virtual` must map an I/O APIC's registers, uncached and writable, in every address space and for good.
+/// Each `mmio_virtual` must map an I/O APIC's registers, uncached and writable, in every address space
+/// and for good.
 pub unsafe fn init(list: &[IoApicInfo]) {
     let mut chips = CHIPS.lock();
     chips.clear();
@@ -85,10 +87,10 @@ fn with_line<R>(gsi: u32, work: impl FnOnce(&mut Chip, u32) -> R) -> Option<R> {
     Some(work(chip, low))
 }
 
-/// Sends global system interrupt `gsi` to `vector` on the processor `apic_id`. False if no chip serves it, if the
-/// vector is not for devices, or if the id does not fit the 8-bit destination.
+/// Sends global system interrupt `gsi` to `vector` on the processor `apic_id`. False if no chip serves
+/// it, if the vector is not for devices, or if the id does not fit the 8-bit destination.
 pub fn route(gsi: u32, vector: u8, apic_id: u32, level: bool, active_low: bool, masked: bool) -> bool {
-    if vector < super::apic::FIRST_DEVICE || vector > super::apic::LAST_DEVICE || apic_id >= 0xFF {
+    if !(super::apic::FIRST_DEVICE..=super::apic::LAST_DEVICE).contains(&vector) || apic_id >= 0xFF {
         return false;
     }
     let mut entry = u32::from(vector);
@@ -122,8 +124,8 @@ pub fn unmask(gsi: u32) {
     });
 }
 
-/// Where ISA interrupt `irq` arrives: global system interrupt, level, active low. One to one, edge, active high
-/// unless the MADT says otherwise.
+/// Where ISA interrupt `irq` arrives: global system interrupt, level, active low. One to one, edge,
+/// active high unless the MADT says otherwise.
 pub fn isa_to_gsi(irq: u8) -> (u32, bool, bool) {
     acpi::tables()
         .and_then(|tables| tables.overrides.as_slice().iter().find(|entry| entry.irq == irq))

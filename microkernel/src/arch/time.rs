@@ -1,14 +1,15 @@
 //! What a TSC tick is worth, and what time it is.
 //!
 //! Owns: the TSC's frequency, the conversions between TSC ticks and NT's 100 ns units, and the CMOS clock.
-//! Called once at start-up (`calibrate`, `read_rtc`), then by the scheduler's timers and the time system calls. It keeps no
-//! running clock and never waits without a bound.
+//! Called once at start-up (`calibrate`, `read_rtc`), then by the scheduler's timers and the time system
+//! calls. It keeps no running clock and never waits without a bound.
 //!
-//! The frequency comes from CPUID where it says so, else from channel 2 of the 8254, measured as an **interval that
-//! certainly contains it**: each reading of the counter is bracketed by two of the TSC, and all pairs of early
-//! and late readings are intersected. If the interval contains exactly one whole MHz, that is taken, so
-//! that under `qemu -icount shift=0` the answer is 1,000,000,000 every time.
-//! Sources: Intel SDM vol. 2 (CPUID 15H, 16H), vol. 3, 18.17; Intel 8254 data sheet; MC146818A data sheet; ACPI 6.5, 5.2.9.
+//! The frequency comes from CPUID where it says so, else from channel 2 of the 8254, measured as an
+//! **interval that certainly contains it**: each reading of the counter is bracketed by two of the TSC,
+//! and all pairs of early and late readings are intersected. If the interval contains exactly one whole
+//! MHz, that is taken, so that under `qemu -icount shift=0` the answer is 1,000,000,000 every time.
+//! Sources: Intel SDM vol. 2 (CPUID 15H, 16H), vol. 3, 18.17; Intel 8254 data sheet; MC146818A data
+//! sheet; ACPI 6.5, 5.2.9.
 
 use super::cpu::{self, Features, cpuid, inb, outb, rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -42,8 +43,8 @@ pub enum Source {
     Assumed,
 }
 
-/// Finds out the TSC's frequency and the local APIC timer's (if `apic::init_boot` has run). On the boot processor, with
-/// interrupts off; about 3 ms.
+/// Finds out the TSC's frequency and the local APIC timer's (if `apic::init_boot` has run). On the boot
+/// processor, with interrupts off; about 3 ms.
 pub fn calibrate() -> Source {
     let plausible = |frequency: &u64| (SLOWEST..=FASTEST).contains(frequency);
     let (frequency, source) = if let Some(frequency) = cpuid_frequency().filter(plausible) {
@@ -72,7 +73,7 @@ pub fn tsc_frequency() -> u64 {
 
 /// `ticks` in 100 ns units, rounded down (for very large values at most one unit too many). Monotonic.
 pub fn ticks_to_100ns(ticks: u64) -> u64 {
-    (u128::from(ticks) * u128::from(TICKS_TO_UNITS.load(Ordering::Relaxed)) >> 64) as u64
+    ((u128::from(ticks) * u128::from(TICKS_TO_UNITS.load(Ordering::Relaxed))) >> 64) as u64
 }
 
 /// `units` of 100 ns in TSC ticks, rounded up; `u64::MAX` if there are more.
@@ -114,7 +115,8 @@ struct Reading {
     count: u16,
 }
 
-/// Readings taken together. So many that under `-icount`, where one takes some 30 ns, they cover a whole tick of the 8254.
+/// Readings taken together. So many that under `-icount`, where one takes some 30 ns, they cover a whole
+/// tick of the 8254.
 const READINGS: usize = 64;
 
 fn latch() -> Reading {
@@ -218,8 +220,8 @@ fn read_clock(century: u8) -> Rtc {
     }
 }
 
-/// The CMOS clock, taken as UTC, in FILETIME's 100 ns units since 1601. An impossible date reads as 1 January 2000.
-/// To be called when no other processor uses the CMOS ports.
+/// The CMOS clock, taken as UTC, in FILETIME's 100 ns units since 1601. An impossible date reads as 1
+/// January 2000. To be called when no other processor uses the CMOS ports.
 pub fn read_rtc() -> u64 {
     let century = super::acpi::tables().map_or(0, |tables| tables.power.century & 0x7F);
     // An update can begin between the check and the reads, so two readings must agree.
