@@ -97,7 +97,7 @@ fn stop(code: u32, params: [u64; 4], frame: Option<&TrapFrame>, message: Option<
         Err(owner) if owner == me => {
             if NESTED.fetch_add(1, Ordering::Relaxed) == 0 {
                 serial::write_bytes(b"\n*** A second bugcheck while printing the first\n");
-                let _ = writeln!(Serial, "*** nested STOP: {code:#010X} {params:#x?}");
+                let _ = writeln!(Serial, "*** nested STOP: {code:#010X} {params:x?}");
             }
             halt();
         }
