@@ -24,6 +24,11 @@ pub fn set_root(root: OwnedHandle) {
     *ROOT.lock() = Some(Arc::new(root));
 }
 
+/// Forgets the root directory, when the object manager is known to be gone.
+pub fn clear_root() {
+    *ROOT.lock() = None;
+}
+
 /// The root directory's handle.
 pub fn root() -> NtResult<Arc<OwnedHandle>> {
     if let Some(root) = &*ROOT.lock() {

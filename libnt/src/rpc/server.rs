@@ -151,6 +151,16 @@ pub trait Service {
         let _ = server;
     }
 
+    /// True when there is work that must wait until the last request was answered, such as calls to that client.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// Does that work.
+    fn work(&mut self, server: &mut Server) {
+        let _ = server;
+    }
+
     /// True ends [`Server::run`].
     fn finished(&self) -> bool {
         false
@@ -228,6 +238,14 @@ impl Server {
         let mut attributes = Attributes::new();
         let mut pending: Option<Outgoing> = None;
         while !service.finished() {
+            if service.has_work() {
+                if let Some(outgoing) = pending.take() {
+                    // The client may be gone, which concerns nobody else.
+                    let _ = self.send(outgoing);
+                }
+                service.work(self);
+                continue;
+            }
             let mut objects = alloc::vec![self.port.handle()];
             service.wait_objects(&mut objects);
             objects.truncate(MAXIMUM_WAIT_OBJECTS);
