@@ -4,6 +4,8 @@
 //! connection is needed. Names are NT names: an absolute name (`\RPC Control\x`) may be used on the root directory's
 //! handle only, any directory takes names relative to itself. `attributes` are OBJ_ flags, `desired_access` the type's
 //! access mask or generic rights. Handles that a call opens come attached to the reply.
+//!
+//! Every call is idempotent across a restart: a new objmgr knows nothing of what the old one did.
 
 use crate::declare::protocol;
 use alloc::string::String;
@@ -57,20 +59,20 @@ protocol! {
     idempotent OpenDirectory { name: String, attributes: u32, desired_access: u32 } -> ();
 
     /// NtCreateDirectoryObject. True when OBJ_OPENIF opened what was there (STATUS_OBJECT_NAME_EXISTS).
-    once CreateDirectory { name: String, attributes: u32, desired_access: u32 } -> bool;
+    idempotent CreateDirectory { name: String, attributes: u32, desired_access: u32 } -> bool;
 
     /// NtOpenSymbolicLinkObject.
     idempotent OpenSymbolicLink { name: String, attributes: u32, desired_access: u32 } -> ();
 
     /// NtCreateSymbolicLinkObject. True when OBJ_OPENIF opened what was there.
-    once CreateSymbolicLink { name: String, attributes: u32, desired_access: u32, target: String } -> bool;
+    idempotent CreateSymbolicLink { name: String, attributes: u32, desired_access: u32, target: String } -> bool;
 
     /// NtQuerySymbolicLinkObject, on a symbolic link handle: the target.
     idempotent QuerySymbolicLink {} -> String;
 
     /// Names the attached kernel object (event, section, connection port). With OBJ_OPENIF, where an object of the same
     /// type has the name already, that object comes attached and the answer is true.
-    once Insert { name: String, attributes: u32, desired_access: u32 } -> bool;
+    idempotent Insert { name: String, attributes: u32, desired_access: u32 } -> bool;
 
     /// Opens a kernel object by name. `type_name` is NT's type name, or empty for any.
     idempotent Open { name: String, attributes: u32, desired_access: u32, type_name: String } -> ();

@@ -464,7 +464,7 @@ pub fn connect_port(
 ) -> NtResult<(Handle, usize)> {
     let mut handle = Handle::NULL;
     let target = ObjectAttributes::relative_to(connection_port, 0);
-    let mut length = message.as_ref().map_or(0, |m| size_of_val::<[u64]>(m)) as u64;
+    let mut length = message.as_ref().map_or(0, |m| m.len() * 8) as u64;
     let pointer = message.map_or(InOut::NULL, |m| InOut::at(m.as_mut_ptr() as u64));
     // SAFETY: `handle` and `length` are ours; the message buffer and its length are the slice's.
     unit(unsafe {
@@ -520,8 +520,7 @@ pub struct Buffer<'a> {
     pub attributes: &'a mut [u64],
 }
 
-/// NtAlpcSendWaitReceivePort. `send` may be `None`; with `receive` `None` and `reuse` true, what arrives overwrites
-/// the sent message (its attributes too). Answers the status (success class) and the received length.
+/// NtAlpcSendWaitReceivePort. Answers the status (success class) and the received length.
 pub fn send_receive(
     port: Handle,
     flags: u32,
