@@ -183,6 +183,8 @@ pub struct Server {
     next_client: u64,
 }
 
+/// Receives that fail in a row before the server gives its port up.
+const MAX_FAILURES: u32 = 16;
 /// Most connections of one server.
 const MAX_CLIENTS: usize = 4096;
 
@@ -237,6 +239,7 @@ impl Server {
         let mut message = Message::new(MAX_PAYLOAD);
         let mut attributes = Attributes::new();
         let mut pending: Option<Outgoing> = None;
+        let mut failures = 0;
         while !service.finished() {
             if service.has_work() {
                 if let Some(outgoing) = pending.take() {
@@ -246,34 +249,47 @@ impl Server {
                 service.work(self);
                 continue;
             }
-            let mut objects = alloc::vec![self.port.handle()];
+            let mut objects = Vec::new();
             service.wait_objects(&mut objects);
-            objects.truncate(MAXIMUM_WAIT_OBJECTS);
+            objects.truncate(MAXIMUM_WAIT_OBJECTS - 1);
             let timeout = service.timeout();
             attributes.clear();
-            if objects.len() == 1 && timeout.is_none() {
-                let received = match pending.take() {
+            let received = if objects.is_empty() && timeout.is_none() {
+                match pending.take() {
                     Some(outgoing) => self.answer_and_receive(outgoing, &mut message, &mut attributes),
                     None => self.port.receive(&mut message, &mut attributes, None),
-                };
-                if received? {
-                    pending = self.dispatch(service, &message, &mut attributes);
                 }
-                continue;
-            }
-            if let Some(outgoing) = pending.take() {
-                // The client may be gone, which concerns nobody else.
-                let _ = self.send(outgoing);
-            }
-            match wait::any(&objects, timeout)? {
-                None => service.timed_out(self),
-                Some(0) => {
-                    if self.port.receive(&mut message, &mut attributes, Some(Duration::ZERO))? {
-                        pending = self.dispatch(service, &message, &mut attributes);
+            } else {
+                if let Some(outgoing) = pending.take() {
+                    // The client may be gone, which concerns nobody else.
+                    let _ = self.send(outgoing);
+                }
+                // The port comes last: however many requests there are, the other objects are not forgotten.
+                let others = objects.len();
+                objects.push(self.port.handle());
+                match wait::any(&objects, timeout)? {
+                    None => {
+                        service.timed_out(self);
+                        continue;
                     }
+                    Some(index) if index < others => {
+                        service.signalled(self, index);
+                        continue;
+                    }
+                    Some(_) => self.port.receive(&mut message, &mut attributes, Some(Duration::ZERO)),
                 }
-                Some(index) => service.signalled(self, index - 1),
+            };
+            match received {
+                Ok(true) => pending = self.dispatch(service, &message, &mut attributes),
+                Ok(false) => {}
+                // One message that cannot be received (its handle does not fit the quota, say) must not end the server.
+                Err(_) if failures < MAX_FAILURES => {
+                    failures += 1;
+                    continue;
+                }
+                Err(status) => return Err(status),
             }
+            failures = 0;
         }
         match pending {
             Some(outgoing) => self.send(outgoing),

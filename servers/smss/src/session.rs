@@ -20,6 +20,7 @@ use libnt::time::system_time;
 use libnt::{NtResult, OwnedHandle, info, io, ob, process, thread};
 use proto::console;
 use proto::smss::*;
+use smss::backoff::Backoff;
 use smss::limits;
 
 /// Name of smss's own port, as in NT.
@@ -436,6 +437,10 @@ impl Service for Session {
         let status = child.process.as_ref().map_or(Ok(STATUS_SUCCESS), Process::exit_status);
         let status = status.unwrap_or(STATUS_UNSUCCESSFUL);
         let Program { name, .. } = child.program;
+        if index == CMD && status == STATUS_SUCCESS {
+            // Somebody typed `exit`, which is no failure.
+            child.backoff = Backoff::default();
+        }
         child.ended(status, system_time());
         let delay = (child.due - system_time()).max(0) / 10_000;
         io::log(format_args!("smss: {name} ended with {status}; starting it again in {delay} ms"));
