@@ -51,7 +51,8 @@ fn main() -> NtResult {
     let mut console = Console::open();
     console.drain_log();
     console.show();
-    session::register_server(root.raw(), CONSOLE_ALL_ACCESS)?;
+    // smss itself opens the streams of programs; others may only write.
+    session::register_server(root.raw(), CONSOLE_WRITE)?;
     server.run(&mut console)
 }
 
