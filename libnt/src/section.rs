@@ -22,8 +22,7 @@ impl Section {
 
     /// A window on device memory: the first `size` bytes of a RESOURCE_PHYSICAL resource.
     pub fn physical(resource: Handle, size: u64) -> NtResult<Self> {
-        let attributes = SEC_COMMIT | SEC_PHYSICAL;
-        calls::create_section(SECTION_ALL_ACCESS, size, PAGE_READWRITE, attributes, resource)
+        calls::create_section(SECTION_ALL_ACCESS, size, PAGE_READWRITE, SEC_PHYSICAL, resource)
             .map(OwnedHandle::new)
             .map(Self)
     }

@@ -1,9 +1,10 @@
 //! The session manager, as programs see it.
 
+use crate::event::Event;
 use crate::handle::OwnedHandle;
 use crate::{env, rpc};
 use abi::arg::Handle;
-use abi::status::NtResult;
+use abi::status::{NtResult, STATUS_INVALID_MESSAGE, STATUS_OBJECT_NAME_NOT_FOUND};
 use alloc::vec::Vec;
 use proto::smss;
 
@@ -17,7 +18,7 @@ pub fn handle() -> Handle {
 pub fn get_server(name: &str) -> NtResult<OwnedHandle> {
     let call = smss::GetServer { name: name.into() };
     let ((), handle) = rpc::call_on(handle(), call, None)?;
-    handle.ok_or(abi::status::STATUS_OBJECT_NAME_NOT_FOUND)
+    handle.ok_or(STATUS_OBJECT_NAME_NOT_FOUND)
 }
 
 /// Registers this server's root object; clients get it with `client_access`. For servers that smss starts.
@@ -25,10 +26,15 @@ pub fn register_server(root: Handle, client_access: u32) -> NtResult {
     rpc::call_on(handle(), smss::RegisterServer { client_access }, Some(rpc::Attach::same(root))).map(drop)
 }
 
-/// Gives a connection port of this server a name, for as long as the server lives (across restarts of objmgr).
-pub fn register_port(path: &str, port: Handle) -> NtResult {
-    let attach = rpc::Attach { handle: port, access: Some(abi::ob::PORT_CONNECT) };
-    rpc::call_on(handle(), smss::RegisterPort { path: path.into() }, Some(attach)).map(drop)
+/// An event that is set once objmgr was restarted and names must be given again.
+pub fn watch_names() -> NtResult<Event> {
+    let ((), handle) = rpc::call_on(handle(), smss::WatchNames {}, None)?;
+    handle.map(Event::from_handle).ok_or(STATUS_INVALID_MESSAGE)
+}
+
+/// Ends a core server, which is then started again.
+pub fn restart(name: &str) -> NtResult {
+    rpc::call_on(handle(), smss::Restart { name: name.into() }, None).map(drop)
 }
 
 /// What smss supervises.

@@ -18,6 +18,7 @@ const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
     ("start", start, "start PROGRAM [ARGUMENT]...", "runs a program in the background"),
     ("tasklist", tasklist, "tasklist", "lists the processes"),
     ("taskkill", taskkill, "taskkill {/PID ID | /IM NAME} [/F]", "ends processes"),
+    ("servers", servers, "servers [/restart NAME]", "lists the core servers, or restarts one"),
     ("mem", mem, "mem", "shows what the kernel holds"),
     ("echo", echo, "echo [TEXT]", "prints the text"),
     ("cls", cls, "cls", "clears the screen"),
@@ -137,6 +138,28 @@ fn taskkill(_: &mut Shell, arguments: &[String], _: &str) -> NtStatus {
         }
     }
     result
+}
+
+fn servers(_: &mut Shell, arguments: &[String], _: &str) -> NtStatus {
+    match arguments {
+        [] => {}
+        [flag, name] if flag.eq_ignore_ascii_case("/restart") => {
+            return session::restart(name).err().map_or(STATUS_SUCCESS, |status| failed(name, status));
+        }
+        _ => return usage("servers"),
+    }
+    let list = match session::servers() {
+        Ok(list) => list,
+        Err(status) => return failed("servers", status),
+    };
+    println!("{:<12} {:>8} {:<10} {:>8} Last status", "Name", "PID", "State", "Restarts");
+    for server in list {
+        let state = format!("{:?}", server.state);
+        let last =
+            if server.restarts == 0 { String::new() } else { NtStatus(server.last_status).to_string() };
+        println!("{:<12} {:>8} {state:<10} {:>8} {last}", server.name, server.process_id, server.restarts);
+    }
+    STATUS_SUCCESS
 }
 
 /// Two lines for people and one line `MEM key=value ...` for tests, which is the same until something leaks.

@@ -72,6 +72,8 @@ pub struct TraceRecord {
     pub queue_depth: u8,
     /// Zero.
     pub reserved: u16,
+    /// Zero.
+    pub reserved2: u64,
 }
 
 /// A name of a process or port, 64 bytes, in the name log.

@@ -14,9 +14,9 @@ pub const TYPE_SESSION: u32 = 0x100;
 
 /// Session access: ask for servers and states.
 pub const SM_QUERY: u32 = 1;
-/// Session access: register servers and ports. Only the servers that smss starts hold it.
+/// Session access: register a server. Only the servers that smss starts hold it.
 pub const SM_REGISTER: u32 = 2;
-/// Session access: end the system.
+/// Session access: end the system, restart servers.
 pub const SM_SHUTDOWN: u32 = 4;
 /// Session access: report the first prompt.
 pub const SM_BOOT_MARK: u32 = 8;
@@ -68,11 +68,14 @@ protocol! {
         client_access: u32,
     } -> ();
 
-    /// Gives the attached connection port a name in the name space, now and whenever objmgr is restarted, for as long
-    /// as the calling server lives. Needs [`SM_REGISTER`].
-    idempotent RegisterPort {
-        /// Absolute path.
-        path: String,
+    /// Hands out an event, attached, that is set once objmgr was restarted: who gave names must give them again (and ask
+    /// for the next event).
+    idempotent WatchNames {} -> ();
+
+    /// Ends a server, which is then started again. Needs [`SM_SHUTDOWN`].
+    once Restart {
+        /// `objmgr`, `console`, `kd`.
+        name: String,
     } -> ();
 
     /// What smss supervises.

@@ -73,7 +73,7 @@ proptest! {
                 .into_request(),
         );
         round_trip::<console::Console>(console::Write { data: Bytes(data) }.into_request());
-        round_trip::<smss::Smss>(smss::RegisterPort { path: name }.into_request());
+        round_trip::<smss::Smss>(smss::GetServer { name }.into_request());
     }
 
     #[test]

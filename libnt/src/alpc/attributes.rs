@@ -48,6 +48,11 @@ impl Attributes {
         self.words[0] = u64::from(ALLOCATED);
     }
 
+    /// Forgets what is valid, and has no room for a handle: one that comes with the message is not received.
+    pub fn refuse_handles(&mut self) {
+        self.words[0] = u64::from(ALPC_MESSAGE_CONTEXT_ATTRIBUTE);
+    }
+
     /// Attributes that are there.
     pub const fn valid(&self) -> u32 {
         (self.words[0] >> 32) as u32

@@ -7,13 +7,15 @@
 
 use super::Attach;
 use crate::alpc::{Attributes, ConnectionPort, Message, Port};
+use crate::event::Event;
 use crate::handle::OwnedHandle;
-use crate::wait;
+use crate::{env, io, ob, session, wait};
 use abi::alpc::*;
 use abi::arg::Handle;
 use abi::ps::MAXIMUM_WAIT_OBJECTS;
 use abi::status::*;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use proto::{MAX_PAYLOAD, Protocol};
@@ -131,7 +133,7 @@ pub trait Service {
         let _ = (server, context);
     }
 
-    /// Adds further objects to wait on, at most 63. Called before each wait.
+    /// Adds further objects to wait on, at most 62. Called before each wait.
     fn wait_objects(&mut self, objects: &mut Vec<Handle>) {
         let _ = objects;
     }
@@ -181,6 +183,10 @@ pub struct Server {
     port: ConnectionPort,
     clients: BTreeMap<u64, Port>,
     next_client: u64,
+    /// Names of the port.
+    names: Vec<String>,
+    /// Set when the names are lost; there once the port has one.
+    names_lost: Option<Event>,
 }
 
 /// Receives that fail in a row before the server gives its port up.
@@ -191,7 +197,28 @@ const MAX_CLIENTS: usize = 4096;
 impl Server {
     /// A server on a connection port.
     pub fn new(port: ConnectionPort) -> Self {
-        Self { port, clients: BTreeMap::new(), next_client: 1 }
+        Self { port, clients: BTreeMap::new(), next_client: 1, names: Vec::new(), names_lost: None }
+    }
+
+    /// Gives the port a name, now and again whenever objmgr was restarted.
+    pub fn publish(&mut self, name: &str) -> NtResult {
+        if self.names_lost.is_none() {
+            self.names_lost = Some(session::watch_names()?);
+        }
+        ob::insert_port(name, self.port.handle())?;
+        self.names.push(name.into());
+        Ok(())
+    }
+
+    /// Gives the port its names again.
+    fn publish_again(&mut self) {
+        // Without an event the server goes on with the names it has.
+        self.names_lost = session::watch_names().ok();
+        for name in &self.names {
+            if let Err(status) = ob::insert_port(name, self.port.handle()) {
+                io::log(format_args!("{}: cannot give {name} again: {status}", env::image()));
+            }
+        }
     }
 
     /// The connection port.
@@ -251,10 +278,14 @@ impl Server {
             }
             let mut objects = Vec::new();
             service.wait_objects(&mut objects);
-            objects.truncate(MAXIMUM_WAIT_OBJECTS - 1);
+            objects.truncate(MAXIMUM_WAIT_OBJECTS - 2);
             let timeout = service.timeout();
             attributes.clear();
-            let received = if objects.is_empty() && timeout.is_none() {
+            if failures > 0 {
+                // Perhaps it was the handle that could not be taken.
+                attributes.refuse_handles();
+            }
+            let received = if objects.is_empty() && self.names_lost.is_none() && timeout.is_none() {
                 match pending.take() {
                     Some(outgoing) => self.answer_and_receive(outgoing, &mut message, &mut attributes),
                     None => self.port.receive(&mut message, &mut attributes, None),
@@ -266,6 +297,7 @@ impl Server {
                 }
                 // The port comes last: however many requests there are, the other objects are not forgotten.
                 let others = objects.len();
+                objects.extend(self.names_lost.as_ref().map(Event::handle));
                 objects.push(self.port.handle());
                 match wait::any(&objects, timeout)? {
                     None => {
@@ -274,6 +306,10 @@ impl Server {
                     }
                     Some(index) if index < others => {
                         service.signalled(self, index);
+                        continue;
+                    }
+                    Some(index) if index < objects.len() - 1 => {
+                        self.publish_again();
                         continue;
                     }
                     Some(_) => self.port.receive(&mut message, &mut attributes, Some(Duration::ZERO)),

@@ -1,7 +1,7 @@
 //! One supervised process.
 
 use abi::status::{NtStatus, STATUS_SUCCESS};
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use libnt::OwnedHandle;
 use libnt::process::Process;
@@ -44,15 +44,6 @@ pub const SHELL: Program = Program {
 
 const _: () = assert!(SHELL.session_access & !SM_ALL_ACCESS == 0);
 
-/// A port that a server registered.
-#[derive(Debug)]
-pub struct Port {
-    /// Its name.
-    pub path: String,
-    /// A name handle: it does not keep the port open past its server's end.
-    pub weak: OwnedHandle,
-}
-
 /// A supervised process and what it registered.
 #[derive(Debug)]
 pub struct Child {
@@ -76,8 +67,6 @@ pub struct Child {
     pub last_status: NtStatus,
     /// What clients are given, with which access.
     pub root: Option<(OwnedHandle, u32)>,
-    /// Ports to name.
-    pub ports: Vec<Port>,
     /// Clients that wait for it.
     pub waiting: Vec<Token>,
 }
@@ -96,7 +85,6 @@ impl Child {
             restarts: 0,
             last_status: STATUS_SUCCESS,
             root: None,
-            ports: Vec::new(),
             waiting: Vec::new(),
         }
     }
@@ -117,7 +105,6 @@ impl Child {
         self.instance = 0;
         self.last_status = status;
         self.root = None;
-        self.ports.clear();
         self.state = ServerState::Waiting;
         self.due = self.backoff.ended(now);
         self.restarts = self.restarts.saturating_add(1);

@@ -3,16 +3,15 @@
 //! smss makes a call to a server only after that server registered, which a server does as its last act before it
 //! serves: so the two never wait for each other. A server that does not answer in time is ended, and so restarted.
 
-use crate::child::{Child, Port, Program, SERVERS, SHELL};
+use crate::child::{Child, Program, SERVERS, SHELL};
 use crate::machine::Machine;
 use abi::arg::Handle;
 use abi::io::{RESOURCE_POWER, RESOURCE_QUOTA, SHUTDOWN_POWER_OFF};
 use abi::ob::*;
 use abi::status::*;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use libnt::handle::duplicate;
+use libnt::event::Event;
 use libnt::process::{Command, Process};
 use libnt::rpc::{Answer, Attach, Caller, Origin, Server, Service, Token, call_within};
 use libnt::sys::calls;
@@ -29,8 +28,6 @@ const OWN_PORT: &str = "\\SmApiPort";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most clients that wait for one server.
 const MAX_WAITING: usize = 1024;
-/// Longest path of a server's port, in bytes.
-const MAX_PATH: usize = 256;
 /// Rights on the root directory that programs and servers get.
 const ROOT_ACCESS: u32 = DIRECTORY_QUERY | DIRECTORY_TRAVERSE | READ_CONTROL;
 /// Times that ending programs is tried at shutdown.
@@ -49,6 +46,8 @@ pub struct Session {
     waited: Vec<usize>,
     /// objmgr registered, and its tree is still to be filled.
     populate: bool,
+    /// Set when objmgr's successor has taken over.
+    names_lost: Event,
     shutdown: Option<u32>,
     next_instance: u64,
     boot_mark: u64,
@@ -69,6 +68,7 @@ impl Session {
             children: [Child::new(objmgr), Child::new(console), Child::new(kd), Child::new(&SHELL)],
             waited: Vec::new(),
             populate: false,
+            names_lost: Event::notification(false)?,
             shutdown: None,
             next_instance: 1,
             boot_mark: 0,
@@ -205,20 +205,20 @@ impl Session {
         }
     }
 
-    /// Fills objmgr's tree with what smss keeps: boot modules, its own port, the servers' ports.
+    /// Fills objmgr's tree with what smss keeps, the boot modules and its own port, and tells all others who gave names.
     fn populate(&mut self, server: &Server) {
         for (name, section) in self.machine.modules() {
             let path = alloc::format!("\\Device\\BootModules\\{name}");
             self.insert(&path, section, None, OBJ_PERMANENT);
         }
         self.insert(OWN_PORT, server.port().handle(), Some(PORT_CONNECT), 0);
-        for child in &self.children {
-            for port in &child.ports {
-                // The server may have ended meanwhile, and its port with it.
-                if let Ok(strong) = duplicate(port.weak.raw(), None) {
-                    self.insert(&port.path, strong.raw(), Some(PORT_CONNECT), 0);
-                }
+        match Event::notification(false) {
+            Ok(next) => {
+                let lost = core::mem::replace(&mut self.names_lost, next);
+                // Whoever gave names to the objmgr before this one gives them again.
+                let _ = lost.set();
             }
+            Err(status) => io::log(format_args!("smss: names are not restored: {status}")),
         }
     }
 
@@ -288,25 +288,11 @@ impl Session {
         Ok(())
     }
 
-    fn register_port(
-        &mut self,
-        server: &Server,
-        caller: &Caller,
-        path: String,
-        port: Option<OwnedHandle>,
-    ) -> NtResult {
-        let index = self.registrant(caller)?;
-        let port = port.ok_or(STATUS_INVALID_PARAMETER)?;
-        if path.len() > MAX_PATH {
-            return Err(STATUS_OBJECT_NAME_INVALID);
-        }
-        let own = server.port().handle();
-        let weak = calls::create_name_handle(port.raw(), own, 0, path.as_bytes())?;
-        self.children[index].ports.push(Port { path: path.clone(), weak: OwnedHandle::new(weak) });
-        if self.children[OBJMGR].state == ServerState::Running && !self.populate {
-            ob::insert(&path, port.raw(), Some(PORT_CONNECT), 0)?;
-        }
-        Ok(())
+    /// Ends a server; its end is then dealt with as any other.
+    fn restart(&self, name: &str) -> NtResult {
+        let mut servers = self.children[..CMD].iter();
+        let server = servers.find(|child| child.program.name == name).ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?;
+        server.process.as_ref().ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?.terminate(STATUS_CANCELLED)
     }
 
     fn answer(
@@ -325,9 +311,15 @@ impl Session {
                 self.register_server(server, caller, r.client_access, handle)?;
                 Reply::RegisterServer(())
             }
-            Request::RegisterPort(r) => {
-                self.register_port(server, caller, r.path, handle)?;
-                Reply::RegisterPort(())
+            Request::WatchNames(_) => {
+                Self::require(caller, SM_QUERY)?;
+                let attach = Attach { handle: self.names_lost.handle(), access: Some(SYNCHRONIZE) };
+                return Ok(Answer::Lend(Reply::WatchNames(()), attach));
+            }
+            Request::Restart(r) => {
+                Self::require(caller, SM_SHUTDOWN)?;
+                self.restart(&r.name)?;
+                Reply::Restart(())
             }
             Request::ListServers(_) => {
                 Self::require(caller, SM_QUERY)?;
