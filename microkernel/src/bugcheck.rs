@@ -82,7 +82,8 @@ pub fn on_nmi() {
     }
 }
 
-fn halt() -> ! {
+/// Halts this processor for good.
+pub fn halt() -> ! {
     loop {
         cli();
         hlt();

@@ -1,0 +1,98 @@
+//! What is behind one connection port, under its lock; and how the state machine's effects reach the dispatcher.
+
+use crate::alpc::message::Body;
+use crate::arch::percpu;
+use crate::ke::sched;
+use crate::kref::Ref;
+use crate::sync::{Guard, Lock, rank};
+use abi::NtStatus;
+use antares_core::alpc::{Effects, Group, NO_OBJECT, Sender, Waiter};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Longest label of a port.
+pub const LABEL_LENGTH: usize = 64;
+/// A port's name in the name space, for traces and listings.
+pub type Label = heapless::String<LABEL_LENGTH>;
+
+/// See the module head.
+pub struct GroupCell {
+    /// Id of the connection port.
+    pub id: u32,
+    /// Process that made the connection port.
+    pub owner: u32,
+    /// ALPC_PORFLG_ flags of the connection port.
+    pub flags: u32,
+    /// Largest total length of a message.
+    pub max_length: usize,
+    /// Name given by the name server.
+    pub label: Lock<Label, { rank::LEAF }>,
+    /// Trace filter flag.
+    pub traced: AtomicBool,
+    state: Lock<Group<Body>, { rank::GROUP }>,
+}
+
+/// A reference to a group.
+#[derive(Clone)]
+pub struct GroupRef(pub Ref<GroupCell>);
+
+impl core::ops::Deref for GroupRef {
+    type Target = GroupCell;
+    fn deref(&self) -> &GroupCell {
+        &self.0
+    }
+}
+
+impl GroupCell {
+    /// A new group. `object` is the dispatcher object of a waitable connection port.
+    pub fn new(id: u32, owner: u32, flags: u32, max_length: usize, object: Option<u32>) -> Self {
+        Self {
+            id,
+            owner,
+            flags,
+            max_length,
+            label: Lock::new(Label::new()),
+            traced: AtomicBool::new(crate::trace::matches_port("")),
+            state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT))),
+        }
+    }
+
+    /// Takes the lock.
+    pub fn lock(&self) -> Guard<'_, Group<Body>, { rank::GROUP }> {
+        self.state.lock()
+    }
+
+    /// Sends a reserved notice.
+    pub fn send_notice(&self, notice: u32) {
+        self.lock().send_notice(notice, Sender::default(), &mut Fx { will_block: false });
+    }
+
+    /// The label's text for matching.
+    pub fn refresh_trace(&self) {
+        let matches = crate::trace::matches_port(&self.label.lock());
+        self.traced.store(matches, Ordering::Relaxed);
+    }
+}
+
+/// Carries effects to the dispatcher. Called under the group's lock; the dispatcher's is taken inside.
+pub struct Fx {
+    /// The caller blocks right after: whom it wakes may have its processor.
+    pub will_block: bool,
+}
+
+impl Effects for Fx {
+    fn wake(&mut self, waiter: Waiter, status: NtStatus, soon: bool) {
+        let hint = (soon && self.will_block).then(|| percpu::this().index);
+        sched::lock().unpark(waiter.thread, waiter.ticket, status.0, hint);
+    }
+
+    fn readable(&mut self, object: u32, readable: bool) {
+        if object != NO_OBJECT {
+            let mut d = sched::lock();
+            if readable {
+                d.signal(object);
+            } else {
+                d.clear(object);
+            }
+        }
+    }
+}

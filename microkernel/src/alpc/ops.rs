@@ -1,0 +1,323 @@
+//! Sending, receiving, connecting, accepting.
+//!
+//! User memory is touched only while no lock is held: a message's body is captured before the state machine sees it,
+//! and copied out between the start and the end of its delivery.
+
+use crate::alpc::group::{Fx, GroupRef};
+use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
+use crate::alpc::port::{Port, new_signal};
+use crate::ke::sched;
+use crate::kref::Ref;
+use crate::trace;
+use abi::NtStatus;
+use abi::alpc::*;
+use abi::arg::{In, InOut};
+use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
+use abi::status::*;
+use abi::trace::*;
+use antares_core::alpc::{Body as _, Delivery, NO_OBJECT, ObjectContext, Received, Role, Sender, Waiter};
+use core::sync::atomic::Ordering;
+
+fn me() -> Sender {
+    let thread = sched::current();
+    Sender { process: thread.process.id(), thread: thread.id() }
+}
+
+/// Remembers what the thread blocks for, while `wait` blocks.
+fn waiting(port: u32, message: u32, wait: impl FnOnce() -> NtStatus) -> NtStatus {
+    let thread = sched::current();
+    thread.alpc_wait.port.store(port, Ordering::Relaxed);
+    thread.alpc_wait.message.store(message, Ordering::Relaxed);
+    let status = wait();
+    thread.alpc_wait.port.store(0, Ordering::Relaxed);
+    thread.alpc_wait.message.store(0, Ordering::Relaxed);
+    status
+}
+
+/// What a send is done on.
+pub enum Via<'a> {
+    /// A port.
+    Port(&'a Port),
+    /// A server object.
+    Object(&'a GroupRef, ObjectContext),
+}
+
+impl Via<'_> {
+    fn group(&self) -> &GroupRef {
+        match self {
+            Self::Port(port) => &port.group,
+            Self::Object(group, _) => group,
+        }
+    }
+
+    fn port_id(&self) -> u32 {
+        match self {
+            Self::Port(port) => port.id,
+            Self::Object(group, _) => group.id,
+        }
+    }
+
+    fn peer(&self) -> u32 {
+        match self {
+            Self::Port(port) if port.role != Role::Connection => port.group.lock().peer(port.role),
+            Self::Port(_) => 0,
+            Self::Object(group, _) => group.owner,
+        }
+    }
+
+    fn event(&self, event: u8, details: trace::Details) {
+        if trace::is_on(self.group()) {
+            trace::alpc(event, self.group(), self.port_id(), details);
+        }
+    }
+
+    fn send(&self, body: Body, waiter: Option<Waiter>) -> Result<u32, NtStatus> {
+        let mut fx = Fx { will_block: waiter.is_some() };
+        match self {
+            Self::Port(port) => port.group.lock().send(port.role, me(), body, waiter, &mut fx),
+            Self::Object(group, object) => group.lock().send_on_object(*object, me(), body, waiter, &mut fx),
+        }
+    }
+}
+
+/// A message captured from user memory.
+pub struct Outgoing {
+    header: PortMessage,
+    body: Body,
+}
+
+impl Outgoing {
+    /// Captures a message for a group.
+    pub fn capture(
+        group: &GroupRef,
+        message: In<PortMessage>,
+        attributes: InOut<AlpcMessageAttributes>,
+    ) -> Result<Self, NtStatus> {
+        let header = read_header(message, group.max_length)?;
+        let may_pass = group.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0;
+        Ok(Self { header, body: capture(message, &header, attributes, may_pass)? })
+    }
+
+    /// The id in its header: of the request it answers, if it does.
+    pub fn message_id(&self) -> u32 {
+        self.header.message_id
+    }
+}
+
+/// Sends a datagram.
+pub fn send_datagram(via: &Via, message: Outgoing) -> Result<(), NtStatus> {
+    let details = trace::Details::of(LPC_DATAGRAM, message.header.data_length, message.body.has_handle());
+    let sent = via.send(message.body, None);
+    via.event(TRACE_SEND, details.with(sent, || via.peer()));
+    sent.map(|_| ())
+}
+
+/// Answers a request. `will_block`: the caller receives next.
+pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<(), NtStatus> {
+    let id = message.header.message_id;
+    let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
+    let result = port.group.lock().reply(port.role, id, me(), message.body, &mut Fx { will_block });
+    Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || 0));
+    result
+}
+
+/// Sends a request and blocks for its reply.
+pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtStatus, NtStatus> {
+    let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
+    let details = trace::Details::of(request, message.header.data_length, message.body.has_handle());
+    let waiter = sched::prepare_park();
+    let sent = via.send(message.body, Some(waiter));
+    via.event(TRACE_SEND, details.with(sent, || via.peer()));
+    let id = sent?;
+    via.event(TRACE_WAIT_REPLY, trace::Details::id(id));
+    let status = waiting(via.port_id(), id, || sched::park(deadline, WAIT_REASON_LPC_REPLY));
+    let answer = via.group().lock().abandon(id, &mut Fx { will_block: false });
+    let Some(mut delivery) = answer else {
+        let status = if status == STATUS_SUCCESS { STATUS_PORT_DISCONNECTED } else { status };
+        via.event(if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT }, trace::Details::id(id).status(status));
+        return Ok(status);
+    };
+    let room = delivery.body.data_length();
+    if room > buffer.room {
+        return Err(buffer.too_small(room));
+    }
+    let port = match via {
+        Via::Port(port) => Some(*port),
+        Via::Object(..) => None,
+    };
+    let delivered = buffer.deliver(port, &mut delivery);
+    let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
+    via.event(TRACE_UNWAIT, details.with(delivered.map(|_| id), || delivery.sender.process));
+    delivered.map(|_| STATUS_SUCCESS)
+}
+
+/// Receives the next message.
+pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtStatus, NtStatus> {
+    let mut fx = Fx { will_block: false };
+    loop {
+        let mut group = port.group.lock();
+        let mut delivery = match group.receive(port.role, buffer.room, me(), &mut fx) {
+            Received::Message(delivery) => delivery,
+            Received::Status(status) => return Err(status),
+            Received::TooSmall(length) => {
+                drop(group);
+                return Err(buffer.too_small(length));
+            }
+            Received::Empty if deadline == 0 => return Ok(STATUS_TIMEOUT),
+            Received::Empty => {
+                let waiter = sched::prepare_park();
+                group.add_waiter(port.role, waiter).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+                drop(group);
+                Via::Port(port).event(TRACE_WAIT_NEW, trace::Details::default());
+                let status = waiting(port.id, 0, || sched::park(deadline, WAIT_REASON_LPC_RECEIVE));
+                if status != STATUS_SUCCESS {
+                    port.group.lock().remove_waiter(port.role, waiter, &mut fx);
+                    Via::Port(port).event(TRACE_UNWAIT, trace::Details::default().status(status));
+                    return Ok(status);
+                }
+                continue;
+            }
+        };
+        drop(group);
+        let delivered = buffer.deliver(Some(port), &mut delivery);
+        let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
+        let peer = delivery.sender.process;
+        Via::Port(port).event(TRACE_RECEIVE, details.with(delivered.map(|_| delivery.id), || peer));
+        let id = delivery.id;
+        return match delivered {
+            Ok(_) => {
+                port.group.lock().end_delivery(id);
+                Ok(STATUS_SUCCESS)
+            }
+            Err(status) => {
+                let body = delivery.body;
+                port.group.lock().undo_delivery(id, body, &mut fx);
+                Err(status)
+            }
+        };
+    }
+}
+
+/// What NtAlpcConnectPortEx was given.
+pub struct Connect<'a> {
+    /// Connection port.
+    pub port: &'a Port,
+    /// Connection message, if any.
+    pub message: InOut<PortMessage>,
+    /// Its attributes.
+    pub attributes: InOut<AlpcMessageAttributes>,
+    /// Where the answer goes, if there is a message buffer.
+    pub buffer: Option<ReceiveBuffer>,
+    /// ALPC_PORFLG_ flags of the client port.
+    pub flags: u32,
+    /// Block until the answer.
+    pub sync: bool,
+    /// Deadline of that.
+    pub deadline: u64,
+}
+
+/// Asks for a connection. On success the new client port, which the caller gives a handle or closes.
+pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatus> {
+    let Connect { port, message, attributes, buffer, flags, sync, deadline } = request;
+    let group = &port.group;
+    let quota = sched::current().process.quota();
+    let body = if message.is_null() {
+        Body::empty(&quota)?
+    } else {
+        let header = read_header(In::at(message.address()), group.max_length)?;
+        let may_pass = group.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0;
+        capture(In::at(message.address()), &header, *attributes, may_pass)?
+    };
+    let signal = new_signal(*flags)?;
+    let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
+    let waiter = sync.then(sched::prepare_park);
+    let via = Via::Port(port);
+    let details = trace::Details::of(LPC_CONNECTION_REQUEST, body.data_length() as u16, body.has_handle());
+    let asked = group.lock().connect(me(), body, waiter, object, &mut Fx { will_block: *sync });
+    via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
+    let (connection, id) = asked?;
+    let mut fx = Fx { will_block: false };
+    if *sync {
+        let status = waiting(port.id, id, || sched::park(*deadline, WAIT_REASON_LPC_REPLY));
+        let answer = group.lock().abandon_connect(connection, id, &mut fx);
+        let Some(mut delivery) = answer else {
+            let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
+            via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
+            return Ok(Err(status));
+        };
+        let delivered = match buffer {
+            None => Ok(0),
+            Some(buffer) if delivery.body.data_length() > buffer.room => {
+                Err(buffer.too_small(delivery.body.data_length()))
+            }
+            Some(buffer) => buffer.deliver(None, &mut delivery),
+        };
+        via.event(
+            TRACE_CONNECTED,
+            trace::Details::delivery(&delivery).with(delivered.map(|_| id), || delivery.sender.process),
+        );
+        if let Err(status) = delivered {
+            group.lock().close_client(connection, &mut fx);
+            return Err(status);
+        }
+    }
+    let owner = sched::current().process.id();
+    let made = Port::new_communication(&quota, group, Role::Client(connection), *flags, owner, signal);
+    if made.is_err() {
+        group.lock().close_client(connection, &mut fx);
+    }
+    made.map(Ok)
+}
+
+/// Accepts a connection request. Returns the server communication port.
+pub fn accept(
+    port: &Port,
+    request: In<PortMessage>,
+    attributes: InOut<AlpcMessageAttributes>,
+    flags: u32,
+    context: u64,
+) -> Result<Ref<Port>, NtStatus> {
+    let group = &port.group;
+    let header = read_header(request, group.max_length)?;
+    let body = capture(request, &header, InOut::NULL, false)?;
+    let _ = attributes;
+    let signal = new_signal(flags)?;
+    let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
+    let mut fx = Fx { will_block: false };
+    let accepted = group.lock().accept(header.message_id, me(), context, object, body, &mut fx);
+    let details = trace::Details::of(LPC_CONNECTION_REPLY, header.data_length, false);
+    let peer = || accepted.map_or(0, |c| group.lock().peer(Role::Server(c)));
+    Via::Port(port).event(TRACE_ACCEPT, details.with(accepted.map(|_| header.message_id), peer));
+    let connection = accepted?;
+    let process = &sched::current().process;
+    let role = Role::Server(connection);
+    let made = Port::new_communication(&process.quota(), group, role, flags, process.id(), signal);
+    if made.is_err() {
+        group.lock().close_server(connection, &mut fx);
+    }
+    made
+}
+
+/// Refuses a connection request.
+pub fn refuse(port: &Port, request: In<PortMessage>) -> Result<(), NtStatus> {
+    let header = read_header(request, port.group.max_length)?;
+    let result = port.group.lock().refuse(header.message_id, &mut Fx { will_block: false });
+    let details = trace::Details::of(LPC_CONNECTION_REPLY, 0, false);
+    Via::Port(port).event(TRACE_REFUSE, details.with(result.map(|()| header.message_id), || 0));
+    result
+}
+
+/// Ends a connection from this side.
+pub fn disconnect(port: &Port) -> Result<(), NtStatus> {
+    let result = port.group.lock().disconnect(port.role, &mut Fx { will_block: false });
+    let details = trace::Details::default().with(result.map(|()| 0), || 0);
+    Via::Port(port).event(TRACE_DISCONNECT, details);
+    result
+}
+
+impl trace::Details {
+    fn delivery(delivery: &Delivery<Body>) -> Self {
+        let length = delivery.body.data_length() as u16;
+        Self::of(delivery.message_type, length, false).depth(delivery.depth)
+    }
+}

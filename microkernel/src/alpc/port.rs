@@ -1,0 +1,158 @@
+//! Port objects (connection, server and client communication ports) and server objects.
+
+use crate::alpc::group::{Fx, GroupCell, GroupRef};
+use crate::ke::event::Signal;
+use crate::kref::Ref;
+use crate::ob::Header;
+use crate::quota::QuotaBlock;
+use crate::sync::{Lock, rank};
+use crate::trace;
+use abi::NtStatus;
+use abi::alpc::{ALPC_PORFLG_WAITABLE_PORT, AlpcPortAttributes};
+use abi::ob::ObjectType;
+use abi::status::STATUS_INSUFFICIENT_RESOURCES;
+use antares_core::alpc::{ObjectContext, Role};
+use antares_core::table::Table;
+
+static PORTS: Lock<Table<Option<Ref<Port>>, 16, 16>, { rank::IDS }> = Lock::new(Table::wrapping(0));
+
+/// A port object.
+pub struct Port {
+    /// Object header.
+    pub header: Header,
+    /// Port id, shown in traces.
+    pub id: u32,
+    /// What is behind it.
+    pub group: GroupRef,
+    /// Which kind of port it is.
+    pub role: Role,
+    /// ALPC_PORFLG_ flags it was made with.
+    pub flags: u32,
+    /// Process that made it.
+    pub owner: u32,
+    /// Waitable ports have one.
+    pub signal: Option<Signal>,
+}
+
+/// The dispatcher object of a port with these flags.
+pub fn new_signal(flags: u32) -> Result<Option<Signal>, NtStatus> {
+    if flags & ALPC_PORFLG_WAITABLE_PORT == 0 {
+        return Ok(None);
+    }
+    Signal::new(false, false).map(Some)
+}
+
+fn reserve_id() -> Result<u32, NtStatus> {
+    PORTS.lock().insert(None).map(|key| key as u32).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+}
+
+fn forget_id(id: u32) {
+    let old = PORTS.lock().remove(u64::from(id));
+    drop(old);
+}
+
+impl Port {
+    /// A connection port. Its last handle closes it.
+    pub fn new_connection(
+        quota: &Ref<QuotaBlock>,
+        owner: u32,
+        attributes: &AlpcPortAttributes,
+        max_length: usize,
+    ) -> Result<Ref<Self>, NtStatus> {
+        let signal = new_signal(attributes.flags)?;
+        let id = reserve_id()?;
+        let cell = GroupCell::new(id, owner, attributes.flags, max_length, signal.as_ref().map(Signal::index));
+        let made = Ref::try_new(cell).map(GroupRef);
+        let port = made.and_then(|group| Self::make(quota, id, group, Role::Connection, attributes.flags, owner, signal));
+        if port.is_err() {
+            forget_id(id);
+        }
+        port
+    }
+
+    /// A communication port of a connection. On failure the caller closes the connection's side.
+    pub fn new_communication(
+        quota: &Ref<QuotaBlock>,
+        group: &GroupRef,
+        role: Role,
+        flags: u32,
+        owner: u32,
+        signal: Option<Signal>,
+    ) -> Result<Ref<Self>, NtStatus> {
+        let id = reserve_id()?;
+        let port = Self::make(quota, id, group.clone(), role, flags, owner, signal);
+        if port.is_err() {
+            forget_id(id);
+        }
+        port
+    }
+
+    fn make(
+        quota: &Ref<QuotaBlock>,
+        id: u32,
+        group: GroupRef,
+        role: Role,
+        flags: u32,
+        owner: u32,
+        signal: Option<Signal>,
+    ) -> Result<Ref<Self>, NtStatus> {
+        let header = Header::new(ObjectType::AlpcPort, quota)?;
+        let port = Ref::try_new(Self { header, id, group, role, flags, owner, signal })?;
+        if let Some(slot) = PORTS.lock().get_mut(u64::from(id)) {
+            *slot = Some(port.clone());
+        }
+        Ok(port)
+    }
+
+    /// The last handle is gone.
+    pub fn close(&self) {
+        let mut fx = Fx { will_block: false };
+        trace::port_event(abi::trace::TRACE_CLOSE, self, 0);
+        match self.role {
+            Role::Connection => self.group.lock().close_connection_port(&mut fx),
+            Role::Server(connection) => self.group.lock().close_server(connection, &mut fx),
+            Role::Client(connection) => self.group.lock().close_client(connection, &mut fx),
+        }
+        forget_id(self.id);
+    }
+}
+
+/// A handle's object that a server made for something it owns.
+pub struct ServerObject {
+    /// Object header.
+    pub header: Header,
+    /// The server's group.
+    pub group: GroupRef,
+    /// Context and type; the access is each handle's own.
+    pub object: ObjectContext,
+    notice: u32,
+}
+
+impl ServerObject {
+    /// A new object; `notice` is the reserved message that will tell of its last close.
+    pub fn new(
+        quota: &Ref<QuotaBlock>,
+        group: GroupRef,
+        object: ObjectContext,
+        notice: u32,
+    ) -> Result<Ref<Self>, NtStatus> {
+        Ref::try_new(Self { header: Header::new(ObjectType::Server, quota)?, group, object, notice })
+    }
+
+    /// The last handle is gone.
+    pub fn close(&self) {
+        self.group.send_notice(self.notice);
+    }
+}
+
+/// The first port in the list at or after `from`, and where to go on.
+pub fn next_port(mut from: u32) -> Option<(Ref<Port>, u32)> {
+    let ports = PORTS.lock();
+    loop {
+        let key = ports.next_key(from)?;
+        from = Table::<Option<Ref<Port>>, 16, 16>::index_of(key) + 1;
+        if let Some(Some(port)) = ports.get(key) {
+            return Some((port.clone(), from));
+        }
+    }
+}

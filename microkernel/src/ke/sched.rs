@@ -1,0 +1,320 @@
+//! Running threads: the dispatcher lock, blocking, switching, the timer, the idle loop.
+//!
+//! Decisions are [`antares_core::dispatch`]'s; this module carries them out. The dispatcher lock is held across the
+//! switch and opened on the other side, so no other processor takes a thread whose registers are not saved yet. A
+//! thread in the kernel is never preempted: it gives the processor up where it blocks, or on its way back to user mode.
+
+use crate::arch::{apic, cpu, fpu, gdt, percpu, switch, time};
+use crate::kref::Ref;
+use crate::mm::kernel_root;
+use crate::ps::thread::Thread;
+use crate::sync::{Guard, Lock, rank};
+use abi::NtStatus;
+use abi::status::STATUS_INSUFFICIENT_RESOURCES;
+use antares_core::dispatch::{Dispatcher, NEVER, NONE, Wait};
+use core::ops::{Deref, DerefMut};
+use core::ptr::null;
+use core::sync::atomic::Ordering;
+
+/// A thread as the dispatcher keeps it: alive as long as its dispatcher record.
+#[derive(Clone, Copy)]
+pub struct ThreadPointer(pub *const Thread);
+
+// SAFETY: the pointer is only followed while the record exists, which the thread outlives.
+unsafe impl Send for ThreadPointer {}
+
+static DISPATCHER: Lock<Dispatcher<ThreadPointer>, { rank::DISPATCH }> = Lock::new(Dispatcher::new());
+
+const MSR_KERNEL_GS_BASE: u32 = 0xC000_0102;
+/// Length of a clock tick in 100 ns: a thread has the processor that long before an equal one's turn.
+const TICK_100NS: u64 = 100_000;
+
+/// The dispatcher lock. When it opens, processors that must schedule are told so.
+pub struct DispatchGuard {
+    guard: Option<Guard<'static, Dispatcher<ThreadPointer>, { rank::DISPATCH }>>,
+}
+
+/// Takes the dispatcher lock.
+pub fn lock() -> DispatchGuard {
+    DispatchGuard { guard: Some(DISPATCHER.lock()) }
+}
+
+impl Deref for DispatchGuard {
+    type Target = Dispatcher<ThreadPointer>;
+    fn deref(&self) -> &Self::Target {
+        self.guard.as_ref().expect("held until dropped")
+    }
+}
+
+impl DerefMut for DispatchGuard {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.guard.as_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for DispatchGuard {
+    fn drop(&mut self) {
+        let Some(mut guard) = self.guard.take() else { return };
+        let kicks = guard.take_kicks();
+        let next = guard.next_deadline();
+        drop(guard);
+        arm_for(next);
+        kick(kicks);
+    }
+}
+
+fn kick(kicks: u64) {
+    if kicks == 0 {
+        return;
+    }
+    let me = percpu::this();
+    if kicks >> me.index & 1 == 1 {
+        me.reschedule.store(true, Ordering::Relaxed);
+    }
+    for index in (0..percpu::count()).filter(|i| *i != me.index && kicks >> i & 1 == 1) {
+        apic::send_ipi(percpu::of(index).apic_id.load(Ordering::Relaxed), apic::RESCHEDULE);
+    }
+}
+
+/// Makes sure that the timer fires no later than `deadline`.
+fn arm_for(deadline: u64) {
+    let me = percpu::this();
+    if deadline < me.armed.load(Ordering::Relaxed) {
+        me.armed.store(deadline, Ordering::Relaxed);
+        apic::timer_one_shot(deadline.saturating_sub(cpu::rdtsc()));
+    }
+}
+
+fn tick_end() -> u64 {
+    cpu::rdtsc().saturating_add(time::ns100_to_ticks(TICK_100NS))
+}
+
+/// The timer fired.
+pub fn timer_interrupt() {
+    let me = percpu::this();
+    let now = cpu::rdtsc();
+    me.armed.store(NEVER, Ordering::Relaxed);
+    let mut d = lock();
+    d.expire(now);
+    if !percpu::is_idle() {
+        if d.yield_current(me.index) {
+            me.reschedule.store(true, Ordering::Relaxed);
+        }
+        arm_for(tick_end());
+    }
+}
+
+/// Does something with a thread's dispatcher record, if it has not ended.
+pub fn with_thread<R>(thread: &Thread, with: impl FnOnce(&mut DispatchGuard) -> R) -> Option<R> {
+    let mut guard = lock();
+    let alive = guard.try_payload(thread.index).is_some_and(|p| core::ptr::eq(p.0, thread));
+    alive.then(|| with(&mut guard))
+}
+
+/// Adds a processor to the dispatcher.
+pub fn add_cpu() -> Result<(), NtStatus> {
+    lock().add_cpu().map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+}
+
+/// The thread this processor runs.
+///
+/// # Panics
+/// In the idle loop, which makes no system calls.
+pub fn current() -> &'static Thread {
+    let thread = percpu::current_pointer();
+    assert!(!thread.is_null(), "no current thread");
+    // SAFETY: the current thread is alive until it has left its processor, and so for as long as its own code runs.
+    unsafe { &*thread }
+}
+
+/// A counted reference to the current thread.
+pub fn current_ref() -> Ref<Thread> {
+    // SAFETY: threads are only ever made in `Ref`s, and the current one is alive.
+    unsafe { Ref::from_alive(current()) }
+}
+
+/// Schedules, switching if another thread is chosen. The lock is open afterwards.
+fn reschedule(mut guard: DispatchGuard) {
+    let me = percpu::this();
+    let previous = percpu::current_pointer();
+    me.reschedule.store(false, Ordering::Relaxed);
+    let index = guard.schedule(me.index);
+    let next = if index == NONE { null() } else { guard.payload(index).0 };
+    if core::ptr::eq(previous, next) {
+        return;
+    }
+    let kicks = guard.take_kicks() & !(1 << me.index);
+    kick(kicks);
+    core::mem::forget(guard);
+    switch_to(previous, next);
+    finish_switch();
+}
+
+/// Goes from one thread (null: the idle loop) to another. The dispatcher lock is held.
+fn switch_to(previous: *const Thread, next: *const Thread) {
+    let me = percpu::this();
+    // SAFETY: both are null or threads with dispatcher records, which the held lock keeps.
+    let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
+    let now = cpu::rdtsc();
+    let since = me.switched_at.swap(now, Ordering::Relaxed);
+    if let Some(previous) = previous {
+        previous.run_ticks.fetch_add(now.wrapping_sub(since), Ordering::Relaxed);
+    }
+    if let Some(area) = previous.and_then(Thread::fpu_area) {
+        // SAFETY: the area is the running thread's own, made with the right size.
+        unsafe { fpu::save(area) };
+    }
+    percpu::set_current(next.map_or(null(), core::ptr::from_ref));
+    let same_process = match (previous, next) {
+        (Some(a), Some(b)) => Ref::same(&a.process, &b.process),
+        _ => false,
+    };
+    match next {
+        Some(next) => {
+            if !same_process {
+                next.process.space.enter();
+            }
+            let top = next.stack_top();
+            me.kernel_rsp.store(top, Ordering::Relaxed);
+            crate::cpus::set_rsp0(me.index, top);
+            if me.teb.swap(next.teb, Ordering::Relaxed) != next.teb {
+                // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
+                unsafe { cpu::wrmsr(MSR_KERNEL_GS_BASE, next.teb) };
+            }
+            match next.fpu_area() {
+                Some(area) => {
+                    fpu::clear_ts();
+                    me.fpu_trap.store(false, Ordering::Relaxed);
+                    // SAFETY: the area holds this thread's saved or clean state.
+                    unsafe { fpu::restore(area) };
+                }
+                None if !me.fpu_trap.swap(true, Ordering::Relaxed) => fpu::set_ts(),
+                None => {}
+            }
+        }
+        None => crate::arch::paging::load(kernel_root()),
+    }
+    if let Some(previous) = previous
+        && !same_process
+    {
+        previous.process.space.left();
+    }
+    let save = previous.map_or(me.idle_rsp.as_ptr(), |t| t.saved_rsp.as_ptr());
+    let load = next.map_or_else(|| me.idle_rsp.load(Ordering::Relaxed), |t| t.saved_rsp.load(Ordering::Relaxed));
+    if previous.is_none() {
+        arm_for(tick_end());
+    }
+    // SAFETY: `load` was saved by the last switch away from that context, or prepared for a new thread.
+    unsafe { switch::switch_stack(save, load) };
+}
+
+/// First thing on the new side of a switch: frees a thread that ended, opens the lock.
+fn finish_switch() {
+    let reap = percpu::this().reap.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    let ended = (!reap.is_null()).then(|| {
+        // SAFETY: put there by `exit_current` from `into_raw`, once.
+        unsafe { Ref::from_raw(reap.cast_const()) }
+    });
+    // SAFETY: the lock was taken before the switch and its guard forgotten; this is the side that goes on.
+    unsafe {
+        if let Some(thread) = &ended {
+            DISPATCHER.held().remove_thread(thread.index);
+        }
+        DISPATCHER.force_unlock();
+    }
+    drop(ended);
+}
+
+/// The first code of a new thread.
+pub fn first_run() {
+    finish_switch();
+}
+
+/// Lets another thread run if one should.
+pub fn reschedule_now() {
+    reschedule(lock());
+}
+
+/// NtYieldExecution: `true` if another thread was ready.
+pub fn yield_now() -> bool {
+    let mut d = lock();
+    let others = d.yield_current(percpu::this().index);
+    reschedule(d);
+    others
+}
+
+/// Takes the ticket for [`park`].
+pub fn prepare_park() -> antares_core::alpc::Waiter {
+    let thread = current().index;
+    antares_core::alpc::Waiter { thread, ticket: lock().prepare_park(thread) }
+}
+
+/// Blocks the current thread until it is unparked, its deadline comes, or it is to end. Returns the wait's status.
+pub fn park(deadline: u64, reason: u32) -> NtStatus {
+    let thread = current().index;
+    let mut d = lock();
+    match d.park(thread, deadline, reason as u8) {
+        Wait::Done(status) => NtStatus(status),
+        Wait::Blocked => {
+            arm_for(deadline);
+            reschedule(d);
+            NtStatus(lock().wait_status(thread))
+        }
+    }
+}
+
+/// Waits for dispatcher objects. Returns the wait's status.
+pub fn wait(objects: &[u32], all: bool, deadline: u64, reason: u32) -> NtStatus {
+    let thread = current().index;
+    let mut d = lock();
+    match d.wait(thread, objects, all, deadline, reason as u8) {
+        Wait::Done(status) => NtStatus(status),
+        Wait::Blocked => {
+            arm_for(deadline);
+            reschedule(d);
+            NtStatus(lock().wait_status(thread))
+        }
+    }
+}
+
+/// Leaves the processor for good. `thread` is the current thread's own reference; it is dropped on the other side.
+pub fn exit_current(thread: Ref<Thread>) -> ! {
+    let me = percpu::this();
+    let mut d = lock();
+    d.exit_current(me.index);
+    me.reap.store(Ref::into_raw(thread).cast_mut(), Ordering::Relaxed);
+    reschedule(d);
+    unreachable!("an ended thread was scheduled")
+}
+
+/// What a processor does when no thread is ready: halts until an interrupt.
+pub fn idle_loop() -> ! {
+    let me = percpu::this();
+    lock().set_online(me.index);
+    loop {
+        me.reschedule.store(false, Ordering::Relaxed);
+        reschedule(lock());
+        crate::ob::run_deferred();
+        if me.reschedule.load(Ordering::Relaxed) {
+            continue;
+        }
+        arm_for(lock().next_deadline());
+        let halted = cpu::rdtsc();
+        me.idle_since.store(halted, Ordering::Relaxed);
+        cpu::sti_hlt_cli();
+        me.idle_since.store(0, Ordering::Relaxed);
+        me.idle_ticks.fetch_add(cpu::rdtsc() - halted, Ordering::Relaxed);
+    }
+}
+
+/// A named preemption point: lets interrupts in and others run, in the middle of long work. No lock is held.
+pub fn preemption_point() {
+    cpu::sti();
+    cpu::cli();
+    if percpu::this().reschedule.load(Ordering::Relaxed) && !percpu::is_idle() {
+        reschedule_now();
+    }
+}
+
+/// Selectors are known to `gdt`; this keeps the user's in one place for new threads.
+pub const USER_SELECTORS: (u16, u16) = (gdt::USER_CS, gdt::USER_DS);

@@ -1,0 +1,209 @@
+//! Handle tables: (object, granted access, attributes) per process.
+//!
+//! A handle's value is the table key times four, so the two low bits are free for tags and 0 is none. Keys carry a
+//! generation: a stale handle is refused, never reused for another object. Type and access are checked here, once.
+
+use crate::kref::Ref;
+use crate::ob::{HandleRef, Object};
+use crate::sync::{Lock, rank};
+use abi::NtStatus;
+use abi::arg::{Handle, Req};
+use abi::ob::*;
+use abi::status::*;
+use antares_core::table::Table;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What an entry refers to.
+pub enum Target {
+    /// A handle that keeps the object open.
+    Open(HandleRef),
+    /// A name server's handle, which does not; the reserved notice goes with it.
+    Name(Object),
+}
+
+impl Target {
+    /// The object.
+    pub fn object(&self) -> &Object {
+        match self {
+            Self::Open(handle) => handle.object(),
+            Self::Name(object) => object,
+        }
+    }
+}
+
+/// An entry of a handle table.
+pub struct Entry {
+    /// Object.
+    pub target: Target,
+    /// Granted access.
+    pub access: u32,
+    /// OBJ_INHERIT and OBJ_PROTECT_CLOSE.
+    pub attributes: u32,
+}
+
+type Entries = Table<Entry, 16, 32>;
+
+/// Handles in all tables.
+pub static TOTAL: AtomicU64 = AtomicU64::new(0);
+
+/// A process's handles.
+pub struct HandleTable {
+    entries: Lock<(Entries, bool), { rank::HANDLES }>,
+}
+
+fn key(handle: Handle) -> u64 {
+    handle.0 >> 2
+}
+
+/// A reference to the right kind of object.
+pub trait Typed: Sized {
+    /// Takes the reference out of an object, if it is of this type.
+    fn from_object(object: &Object) -> Option<Self>;
+}
+
+macro_rules! typed {
+    ($($variant:ident $t:ty;)*) => {$(
+        impl Typed for Ref<$t> {
+            fn from_object(object: &Object) -> Option<Self> {
+                match object {
+                    Object::$variant(o) => Some(o.clone()),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+typed! {
+    Process crate::ps::process::Process;
+    Thread crate::ps::thread::Thread;
+    Event crate::ke::event::Event;
+    Section crate::mm::section::Section;
+    Port crate::alpc::port::Port;
+    Server crate::alpc::port::ServerObject;
+    Resource crate::io::Resource;
+    Interrupt crate::io::Interrupt;
+}
+
+impl Default for HandleTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HandleTable {
+    /// An empty table.
+    pub const fn new() -> Self {
+        Self { entries: Lock::new((Table::new(), false)) }
+    }
+
+    /// Handles in the table.
+    pub fn len(&self) -> usize {
+        self.entries.lock().0.len()
+    }
+
+    /// Puts an entry in, at most `limit` of them.
+    pub fn insert(&self, entry: Entry, limit: u64) -> Result<Handle, NtStatus> {
+        let mut table = self.entries.lock();
+        let refused = if table.1 {
+            STATUS_PROCESS_IS_TERMINATING
+        } else if table.0.len() as u64 >= limit {
+            STATUS_QUOTA_EXCEEDED
+        } else {
+            match table.0.insert(entry) {
+                Ok(key) => {
+                    TOTAL.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Handle(key << 2));
+                }
+                Err(entry) => {
+                    drop(table);
+                    drop(entry);
+                    return Err(STATUS_INSUFFICIENT_RESOURCES);
+                }
+            }
+        };
+        drop(table);
+        drop(entry);
+        Err(refused)
+    }
+
+    /// Calls `with` on an entry.
+    pub fn with<R>(&self, handle: Handle, with: impl FnOnce(&mut Entry) -> Result<R, NtStatus>) -> Result<R, NtStatus> {
+        let mut table = self.entries.lock();
+        with(table.0.get_mut(key(handle)).ok_or(STATUS_INVALID_HANDLE)?)
+    }
+
+    /// The object of a handle that must be open, of type `T`, and grant `access`; with the access it grants.
+    pub fn get<T: Typed>(&self, handle: Handle, access: u32) -> Result<(T, u32), NtStatus> {
+        self.with(handle, |entry| {
+            let Target::Open(open) = &entry.target else { return Err(STATUS_OBJECT_TYPE_MISMATCH) };
+            let object = T::from_object(open.object()).ok_or(STATUS_OBJECT_TYPE_MISMATCH)?;
+            if entry.access & access != access {
+                return Err(STATUS_ACCESS_DENIED);
+            }
+            Ok((object, entry.access))
+        })
+    }
+
+    /// The object of an argument that states what it needs.
+    pub fn need<T: Typed, const TYPE: u8, const ACCESS: u32>(&self, handle: Req<TYPE, ACCESS>) -> Result<T, NtStatus> {
+        self.get(handle.0, ACCESS).map(|(object, _)| object)
+    }
+
+    /// Takes an entry out, unless it is protected.
+    pub fn remove(&self, handle: Handle) -> Result<Entry, NtStatus> {
+        let mut table = self.entries.lock();
+        let entry = table.0.get(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+        if entry.attributes & OBJ_PROTECT_CLOSE != 0 {
+            return Err(STATUS_HANDLE_NOT_CLOSABLE);
+        }
+        let entry = table.0.remove(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+        TOTAL.fetch_sub(1, Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    /// Closes the table: no more inserts. Then [`HandleTable::take_any`] empties it.
+    pub fn shut(&self) {
+        self.entries.lock().1 = true;
+    }
+
+    /// Takes some entry out of a shut table.
+    pub fn take_any(&self, from: &mut u32) -> Option<Entry> {
+        let mut table = self.entries.lock();
+        let key = table.0.next_key(*from)?;
+        *from = Entries::index_of(key);
+        TOTAL.fetch_sub(1, Ordering::Relaxed);
+        table.0.remove(key)
+    }
+
+    /// The handle at or after a table index, and the index to go on with.
+    pub fn next(&self, from: u32) -> Option<(Handle, u32)> {
+        let key = self.entries.lock().0.next_key(from)?;
+        Some((Handle(key << 2), Entries::index_of(key) + 1))
+    }
+
+    /// Copies the inheritable entries of `parent` into this (new) table, at the same values.
+    pub fn inherit(&self, parent: &HandleTable) -> Result<(), NtStatus> {
+        let mut from = 0;
+        let mut copies = Entries::new();
+        loop {
+            let parent = parent.entries.lock();
+            let Some(at) = parent.0.next_key(from) else { break };
+            from = Entries::index_of(at) + 1;
+            let entry = parent.0.get(at).ok_or(STATUS_INVALID_HANDLE)?;
+            let Target::Open(open) = &entry.target else { continue };
+            if entry.attributes & OBJ_INHERIT == 0 {
+                continue;
+            }
+            let copy = Entry {
+                target: Target::Open(open.clone()),
+                access: entry.access,
+                attributes: entry.attributes,
+            };
+            drop(parent);
+            copies.insert_at(at, copy).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        }
+        TOTAL.fetch_add(copies.len() as u64, Ordering::Relaxed);
+        self.entries.lock().0 = copies;
+        Ok(())
+    }
+}

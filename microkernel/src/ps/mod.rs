@@ -1,0 +1,5 @@
+//! Processes and threads.
+
+pub mod ids;
+pub mod process;
+pub mod thread;

@@ -1,0 +1,367 @@
+//! The thread object: kernel stack, user stack and TEB, extended processor state, and its end.
+
+use crate::arch::idt::TrapFrame;
+use crate::arch::{apic, cpu, fpu, percpu, switch};
+use crate::ke::event::Signal;
+use crate::ke::sched::{self, ThreadPointer, USER_SELECTORS};
+use crate::kref::Ref;
+use crate::mm::kstack::KernelStack;
+use crate::ob::Header;
+use crate::ps::ids::Id;
+use crate::ps::process::Process;
+use crate::quota::{Charge, Kind};
+use crate::sync::{Lock, rank};
+use abi::NtStatus;
+use abi::alpc::ClientId;
+use abi::info::WAIT_REASON_SUSPENDED;
+use abi::mm::*;
+use abi::ob::ObjectType;
+use abi::ps::Teb;
+use abi::status::*;
+use alloc::alloc::{Layout, alloc, dealloc};
+use antares_core::dispatch::NEVER;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use zerocopy::IntoBytes;
+
+/// [`Thread::flags`]: the thread is to end.
+pub const FLAG_END: u32 = 1;
+/// [`Thread::flags`]: the suspend count is not zero.
+pub const FLAG_SUSPENDED: u32 = 2;
+
+/// Bytes of a user stack unless asked otherwise.
+pub const DEFAULT_STACK: u64 = 0x1_0000;
+/// Largest user stack.
+pub const MAX_STACK: u64 = 64 << 20;
+const MAX_SUSPEND: u32 = 127;
+/// Bytes of the guard below a user stack.
+const USER_GUARD: u64 = PAGE_SIZE;
+
+/// Threads alive.
+pub static ALIVE: AtomicU32 = AtomicU32::new(0);
+
+/// What a thread waits for in ALPC, for listings.
+#[derive(Default)]
+pub struct AlpcWait {
+    /// Port id.
+    pub port: AtomicU32,
+    /// Message id, when it waits for a reply.
+    pub message: AtomicU32,
+}
+
+/// See the module head.
+pub struct Thread {
+    /// Object header.
+    pub header: Header,
+    id: Id,
+    /// Its process.
+    pub process: Ref<Process>,
+    /// Number in the dispatcher.
+    pub index: u32,
+    stack: KernelStack,
+    /// Kernel stack pointer while it does not run.
+    pub saved_rsp: AtomicU64,
+    /// TEB address, user GS base.
+    pub teb: u64,
+    /// Lowest address of the user stack's region (its guard).
+    stack_region: u64,
+    /// Start address.
+    pub start: u64,
+    fpu: AtomicPtr<u8>,
+    /// FLAG_ bits looked at before user mode.
+    pub flags: AtomicU32,
+    suspend: Lock<u32, { rank::LEAF }>,
+    resume: Signal,
+    exit_status: AtomicU32,
+    /// Signalled when it has ended.
+    pub ended: Signal,
+    /// System time at creation.
+    pub created: i64,
+    /// What it waits for in ALPC.
+    pub alpc_wait: AlpcWait,
+    /// Processor time in ticks, up to the last switch away.
+    pub run_ticks: AtomicU64,
+    /// Name, for tools.
+    pub name: Lock<heapless::String<32>, { rank::LEAF }>,
+    _charge: Charge,
+}
+
+fn fpu_layout() -> Layout {
+    // The area's size is a few kilobytes and its alignment 64: whole frames.
+    Layout::from_size_align(fpu::area_size().max(2048), fpu::AREA_ALIGNMENT).unwrap_or(Layout::new::<[u64; 512]>())
+}
+
+impl Thread {
+    /// A thread of `process` that will start at `start` with `argument`. It does not run before [`Thread::launch`].
+    pub fn new(process: &Ref<Process>, start: u64, argument: u64, stack_size: u64) -> Result<Ref<Self>, NtStatus> {
+        let quota = process.quota();
+        let charge = Charge::new(&quota, Kind::Threads, 1)?;
+        let header = Header::new(ObjectType::Thread, &quota)?;
+        let id = Id::new()?;
+        let stack = KernelStack::new()?;
+        let (ended, resume) = (Signal::new(false, false)?, Signal::new(false, false)?);
+        let size = if stack_size == 0 { DEFAULT_STACK } else { stack_size.next_multiple_of(PAGE_SIZE) };
+        let space = &process.space;
+        let (region, _) = space.allocate(0, size + USER_GUARD, MEM_RESERVE | MEM_TOP_DOWN, PAGE_READWRITE)?;
+        let user = UserMemory { process, region, teb: 0 };
+        space.allocate(region + USER_GUARD, size, MEM_COMMIT, PAGE_READWRITE)?;
+        let (teb, _) = space.allocate(0, PAGE_SIZE, MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN, PAGE_READWRITE)?;
+        let user = UserMemory { teb, ..user.defuse() };
+        let top = region + USER_GUARD + size;
+        let block = Teb {
+            exception_list: 0,
+            stack_base: top,
+            stack_limit: region + USER_GUARD,
+            tib_reserved: [0; 3],
+            self_address: teb,
+            environment_pointer: 0,
+            client_id: ClientId {
+                unique_process: u64::from(process.id()),
+                unique_thread: u64::from(id.number()),
+            },
+            reserved: [0; 2],
+            peb: 0,
+            last_error: 0,
+            reserved2: 0,
+            slots: [0; 64],
+        };
+        space.write(teb, block.as_bytes())?;
+        let frame = TrapFrame {
+            rip: start,
+            rsp: top - 8,
+            rdi: argument,
+            rcx: argument,
+            rflags: 0x202,
+            cs: u64::from(USER_SELECTORS.0),
+            ss: u64::from(USER_SELECTORS.1),
+            ..TrapFrame::default()
+        };
+        // SAFETY: the stack is new and nobody runs on it.
+        let saved = unsafe { switch::prepare(stack.top(), frame) };
+        let priority = process.base_priority.load(Ordering::Relaxed).clamp(1, 31) as u8;
+        let index = sched::lock()
+            .add_thread(ThreadPointer(core::ptr::null()), priority, u64::MAX)
+            .map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let user = user.defuse();
+        let thread = Ref::try_new(Self {
+            header,
+            id,
+            process: process.clone(),
+            index,
+            stack,
+            saved_rsp: AtomicU64::new(saved),
+            teb: user.teb,
+            stack_region: region,
+            start,
+            fpu: AtomicPtr::new(core::ptr::null_mut()),
+            flags: AtomicU32::new(0),
+            suspend: Lock::new(0),
+            resume,
+            exit_status: AtomicU32::new(STATUS_PENDING.0),
+            ended,
+            created: crate::system_time(),
+            alpc_wait: AlpcWait::default(),
+            run_ticks: AtomicU64::new(0),
+            name: Lock::new(heapless::String::new()),
+            _charge: charge,
+        });
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(status) => {
+                sched::lock().remove_thread(index);
+                drop(UserMemory { process, region, teb });
+                return Err(status);
+            }
+        };
+        sched::lock().set_payload(index, ThreadPointer(&raw const *thread));
+        if let Err(status) = process.add_thread(&thread) {
+            sched::lock().remove_thread(index);
+            drop(UserMemory { process, region, teb });
+            return Err(status);
+        }
+        thread.id.name_thread(&thread);
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Ok(thread)
+    }
+
+    /// Lets it run. The dispatcher keeps a reference until it has ended.
+    pub fn launch(this: &Ref<Self>) {
+        // Taken back by `exit_current_thread`.
+        let _ = Ref::into_raw(this.clone());
+        sched::lock().make_ready(this.index);
+    }
+
+    /// Thread id.
+    pub fn id(&self) -> u32 {
+        self.id.number()
+    }
+
+    /// Top of the kernel stack.
+    pub fn stack_top(&self) -> u64 {
+        self.stack.top()
+    }
+
+    /// Extended state, if the thread has used any.
+    pub fn fpu_area(&self) -> Option<*mut u8> {
+        let area = self.fpu.load(Ordering::Relaxed);
+        (!area.is_null()).then_some(area)
+    }
+
+    /// The current thread touched the FPU for the first time: gives it a clean state of its own.
+    pub fn start_fpu(&self) -> Result<(), NtStatus> {
+        if self.fpu_area().is_none() {
+            let layout = fpu_layout();
+            // SAFETY: the layout is not zero-sized.
+            let area = unsafe { alloc(layout) };
+            if area.is_null() {
+                return Err(STATUS_INSUFFICIENT_RESOURCES);
+            }
+            // SAFETY: fresh memory of this size, initialised here.
+            let bytes = unsafe {
+                area.write_bytes(0, layout.size());
+                core::slice::from_raw_parts_mut(area, layout.size())
+            };
+            fpu::init_area(bytes);
+            self.fpu.store(area, Ordering::Relaxed);
+        }
+        fpu::clear_ts();
+        percpu::this().fpu_trap.store(false, Ordering::Relaxed);
+        // SAFETY: the area holds a clean state.
+        unsafe { fpu::restore(self.fpu.load(Ordering::Relaxed)) };
+        Ok(())
+    }
+
+    /// True for an address in the guard below this thread's user stack.
+    pub fn is_stack_guard(&self, address: u64) -> bool {
+        (self.stack_region..self.stack_region + USER_GUARD).contains(&address)
+    }
+
+    /// Exit status, or STATUS_PENDING.
+    pub fn exit_status(&self) -> u32 {
+        if self.ended.is_set() { self.exit_status.load(Ordering::Relaxed) } else { STATUS_PENDING.0 }
+    }
+
+    /// Makes it end: at once if it blocks or runs in user mode, else when it leaves the kernel.
+    pub fn request_end(&self, exit_status: u32) {
+        if self.flags.fetch_or(FLAG_END, Ordering::AcqRel) & FLAG_END == 0 {
+            self.exit_status.store(exit_status, Ordering::Relaxed);
+        }
+        let running_on = sched::with_thread(self, |d| d.terminate(self.index));
+        self.interrupt(running_on.flatten());
+    }
+
+    /// Makes a processor look at its thread's flags.
+    fn interrupt(&self, running_on: Option<u32>) {
+        if let Some(index) = running_on.filter(|index| *index != percpu::this().index) {
+            let target = percpu::of(index).apic_id.load(Ordering::Relaxed);
+            apic::send_ipi(target, apic::RESCHEDULE);
+        }
+    }
+
+    /// NtSuspendThread. Returns the former count.
+    pub fn suspend(&self) -> Result<u32, NtStatus> {
+        let mut count = self.suspend.lock();
+        if self.flags.load(Ordering::Relaxed) & FLAG_END != 0 {
+            return Err(STATUS_THREAD_IS_TERMINATING);
+        }
+        if *count == MAX_SUSPEND {
+            return Err(STATUS_SUSPEND_COUNT_EXCEEDED);
+        }
+        *count += 1;
+        if *count == 1 {
+            self.flags.fetch_or(FLAG_SUSPENDED, Ordering::AcqRel);
+            drop(count);
+            self.resume.clear();
+            self.interrupt(sched::with_thread(self, |d| d.running_on(self.index)).flatten());
+            return Ok(0);
+        }
+        Ok(*count - 1)
+    }
+
+    /// NtResumeThread. Returns the former count.
+    pub fn resume(&self) -> u32 {
+        let mut count = self.suspend.lock();
+        let old = *count;
+        if old > 0 {
+            *count -= 1;
+        }
+        if old == 1 {
+            self.flags.fetch_and(!FLAG_SUSPENDED, Ordering::AcqRel);
+            drop(count);
+            self.resume.set();
+        }
+        old
+    }
+
+    /// The flags are not zero, and the (current) thread is about to enter user mode.
+    pub fn handle_flags(&self, _frame: &mut TrapFrame) {
+        let flags = self.flags.load(Ordering::Acquire);
+        if flags & FLAG_END != 0 {
+            exit_current_thread();
+        }
+        if flags & FLAG_SUSPENDED != 0 {
+            sched::wait(&[self.resume.index()], false, NEVER, WAIT_REASON_SUSPENDED);
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Some(area) = self.fpu_area() {
+            // SAFETY: made by `start_fpu` with this layout.
+            unsafe { dealloc(area, fpu_layout()) };
+        }
+    }
+}
+
+/// A thread's stack and TEB while it is being made: freed unless the thread takes them over.
+struct UserMemory<'a> {
+    process: &'a Process,
+    region: u64,
+    teb: u64,
+}
+
+impl<'a> UserMemory<'a> {
+    fn defuse(self) -> UserMemory<'a> {
+        let this = core::mem::ManuallyDrop::new(self);
+        UserMemory { process: this.process, region: this.region, teb: this.teb }
+    }
+}
+
+impl Drop for UserMemory<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.space.free(self.region, 0, MEM_RELEASE);
+        if self.teb != 0 {
+            let _ = self.process.space.free(self.teb, 0, MEM_RELEASE);
+        }
+    }
+}
+
+/// Ends the current thread; if it is the last of its process, that too.
+pub fn exit_current_thread() -> ! {
+    let thread = sched::current_ref();
+    // SAFETY: takes back the reference that `launch` gave up; the clone above keeps the thread alive meanwhile.
+    let own = unsafe { Ref::from_raw(&raw const *thread) };
+    thread.flags.fetch_or(FLAG_END, Ordering::AcqRel);
+    let status = match thread.exit_status.load(Ordering::Relaxed) {
+        pending if pending == STATUS_PENDING.0 => 0,
+        status => status,
+    };
+    thread.exit_status.store(status, Ordering::Relaxed);
+    if !thread.process.is_ending() {
+        let space = &thread.process.space;
+        // A program may have freed them itself.
+        let _ = space.free(thread.stack_region, 0, MEM_RELEASE);
+        let _ = space.free(thread.teb, 0, MEM_RELEASE);
+    }
+    thread.id.forget();
+    ALIVE.fetch_sub(1, Ordering::Relaxed);
+    thread.process.past_ticks.fetch_add(thread.run_ticks.load(Ordering::Relaxed), Ordering::Relaxed);
+    if thread.process.remove_thread(&thread, status) {
+        thread.process.take_down();
+    }
+    crate::ob::run_deferred();
+    thread.ended.set();
+    cpu::cli();
+    drop(thread);
+    sched::exit_current(own)
+}

@@ -1,0 +1,210 @@
+//! Processes.
+#![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
+#![expect(clippy::too_many_arguments, reason = "NT's parameter lists")]
+
+use super::{OK, SysResult, insert_handle, new_handle, process_of, user};
+use crate::io::Resource;
+use crate::ke::sched;
+use crate::kref::Ref;
+use crate::ob::Object;
+use crate::ps::{ids, thread};
+use crate::quota::QuotaBlock;
+use abi::NtStatus;
+use abi::alpc::ClientId;
+use abi::arg::{Handle, In, Out, Req};
+use abi::io::RESOURCE_QUOTA;
+use abi::ob::*;
+use abi::ps::*;
+use abi::status::*;
+use core::sync::atomic::Ordering;
+
+pub fn NtCreateProcessEx(
+    ProcessHandle: Out<Handle>,
+    DesiredAccess: u32,
+    ObjectAttributes: In<ObjectAttributes>,
+    ParentProcess: Req<{ ty::PROCESS }, PROCESS_CREATE_PROCESS>,
+    Flags: u32,
+    SectionHandle: Handle,
+    DebugPort: Handle,
+    ExceptionPort: Handle,
+    JobMemberLevel: u32,
+) -> SysResult {
+    let attributes = user::attributes(ObjectAttributes)?;
+    let parent = process_of(ParentProcess.0, PROCESS_CREATE_PROCESS)?;
+    let must_be_null = [SectionHandle, DebugPort, ExceptionPort];
+    if Flags & !PROCESS_CREATE_FLAGS_INHERIT_HANDLES != 0
+        || must_be_null.iter().any(|h| !h.is_null())
+        || JobMemberLevel != 0
+    {
+        return Err(STATUS_INVALID_PARAMETER);
+    }
+    let child = parent.new_child(Flags & PROCESS_CREATE_FLAGS_INHERIT_HANDLES != 0)?;
+    let result = new_handle(Object::Process(child.clone()), DesiredAccess, attributes, ProcessHandle);
+    if let Err(status) = result {
+        let _ = child.terminate(status.0);
+    }
+    result
+}
+
+pub fn NtTerminateProcess(ProcessHandle: Handle, ExitStatus: u32) -> SysResult {
+    let current = sched::current();
+    if ProcessHandle.is_null() {
+        current.process.terminate_others(current, ExitStatus);
+        return OK;
+    }
+    let process = process_of(ProcessHandle, PROCESS_TERMINATE)?;
+    process.terminate(ExitStatus)?;
+    OK
+}
+
+/// What a caller may open of another process or thread: everything within its own quota block, else what is harmless.
+fn grantable(owner: &Ref<QuotaBlock>, all: u32, limited: u32) -> u32 {
+    if Ref::same(owner, &sched::current().process.quota()) { all } else { limited | SYNCHRONIZE }
+}
+
+fn open(object: Object, desired: u32, most: u32, attributes: u32, to: Out<Handle>) -> SysResult {
+    let access = object.map_access(desired, most);
+    if access & !most != 0 {
+        return Err(STATUS_ACCESS_DENIED);
+    }
+    insert_handle(object, access, attributes, to)
+}
+
+pub fn NtOpenProcess(
+    ProcessHandle: Out<Handle>,
+    DesiredAccess: u32,
+    ObjectAttributes: In<ObjectAttributes>,
+    ClientId: In<ClientId>,
+) -> SysResult {
+    let attributes = user::attributes(ObjectAttributes)?;
+    let id = client_id(ClientId)?;
+    let process = ids::process(id.unique_process).ok_or(STATUS_INVALID_CID)?;
+    if id.unique_thread != 0 {
+        let thread = ids::thread(id.unique_thread).ok_or(STATUS_INVALID_CID)?;
+        if !Ref::same(&thread.process, &process) {
+            return Err(STATUS_INVALID_CID);
+        }
+    }
+    let most = grantable(&process.quota(), PROCESS_ALL_ACCESS, PROCESS_QUERY_LIMITED_INFORMATION);
+    open(Object::Process(process), DesiredAccess, most, attributes, ProcessHandle)
+}
+
+fn client_id(from: In<ClientId>) -> Result<ClientId, NtStatus> {
+    if from.is_null() {
+        return Err(STATUS_INVALID_PARAMETER);
+    }
+    user::read(from)
+}
+
+pub fn NtOpenThread(
+    ThreadHandle: Out<Handle>,
+    DesiredAccess: u32,
+    ObjectAttributes: In<ObjectAttributes>,
+    ClientId: In<ClientId>,
+) -> SysResult {
+    let attributes = user::attributes(ObjectAttributes)?;
+    let id = client_id(ClientId)?;
+    let thread = ids::thread(id.unique_thread).ok_or(STATUS_INVALID_CID)?;
+    if id.unique_process != 0 && u64::from(thread.process.id()) != id.unique_process {
+        return Err(STATUS_INVALID_CID);
+    }
+    let most = grantable(&thread.process.quota(), THREAD_ALL_ACCESS, THREAD_QUERY_LIMITED_INFORMATION);
+    open(Object::Thread(thread), DesiredAccess, most, attributes, ThreadHandle)
+}
+
+pub fn NtQueryInformationProcess(
+    ProcessHandle: Req<{ ty::PROCESS }, PROCESS_QUERY_LIMITED_INFORMATION>,
+    ProcessInformationClass: u32,
+    ProcessInformation: Out<u8>,
+    ProcessInformationLength: u32,
+    ReturnLength: Out<u32>,
+) -> SysResult {
+    let process = process_of(ProcessHandle.0, PROCESS_QUERY_LIMITED_INFORMATION)?;
+    let length = u64::from(ProcessInformationLength);
+    let size = match ProcessInformationClass {
+        PROCESS_BASIC_INFORMATION => {
+            let basic = ProcessBasicInformation {
+                exit_status: process.exit_status(),
+                affinity_mask: super::thread::online_mask(),
+                base_priority: process.base_priority.load(Ordering::Relaxed),
+                unique_process_id: u64::from(process.id()),
+                inherited_from: u64::from(process.parent),
+                ..ProcessBasicInformation::default()
+            };
+            user::answer(&basic, ProcessInformation, length, true)?;
+            size_of::<ProcessBasicInformation>()
+        }
+        PROCESS_TIMES => {
+            let times = KernelUserTimes {
+                create_time: process.created,
+                exit_time: process.exited.load(Ordering::Relaxed) as i64,
+                kernel_time: 0,
+                user_time: super::info::process_time(&process),
+            };
+            user::answer(&times, ProcessInformation, length, true)?;
+            size_of::<KernelUserTimes>()
+        }
+        PROCESS_HANDLE_COUNT => {
+            user::answer(&(process.handles.len() as u32), ProcessInformation, length, true)?;
+            4
+        }
+        PROCESS_QUOTA_LIMITS => {
+            user::answer(&process.quota().limits(), ProcessInformation, length, true)?;
+            size_of::<QuotaLimits>()
+        }
+        PROCESS_IMAGE_FILE_NAME => {
+            let name = process.name();
+            user::write_opt(ReturnLength, &(name.len() as u32))?;
+            if (ProcessInformationLength as usize) < name.len() {
+                return Err(STATUS_INFO_LENGTH_MISMATCH);
+            }
+            user::write_bytes(ProcessInformation.address(), name.as_bytes())?;
+            name.len()
+        }
+        _ => return Err(STATUS_INVALID_INFO_CLASS),
+    };
+    user::write_opt(ReturnLength, &(size as u32))?;
+    OK
+}
+
+pub fn NtSetInformationProcess(
+    ProcessHandle: Req<{ ty::PROCESS }, PROCESS_SET_INFORMATION>,
+    ProcessInformationClass: u32,
+    ProcessInformation: In<u8>,
+    ProcessInformationLength: u32,
+) -> SysResult {
+    let process = process_of(ProcessHandle.0, PROCESS_SET_INFORMATION)?;
+    match ProcessInformationClass {
+        PROCESS_IMAGE_FILE_NAME => process.set_name(user::name(ProcessInformation, ProcessInformationLength)?),
+        PROCESS_BASE_PRIORITY => {
+            let priority: i32 = user::input(ProcessInformation, ProcessInformationLength)?;
+            if !(1..LOW_REALTIME_PRIORITY).contains(&priority) {
+                return Err(STATUS_INVALID_PARAMETER);
+            }
+            process.base_priority.store(priority, Ordering::Relaxed);
+        }
+        PROCESS_QUOTA_LIMITS => {
+            let words: [u64; 6] = user::input(ProcessInformation, ProcessInformationLength)?;
+            let [resource, pool, pages, processes, threads, handles_per_process] = words;
+            let (resource, _): (Ref<Resource>, u32) =
+                sched::current().process.handles.get(Handle(resource), RESOURCE_USE)?;
+            resource.check(RESOURCE_QUOTA)?;
+            let limits = QuotaLimits { pool, pages, processes, threads, handles_per_process };
+            process.set_quota(Ref::try_new(QuotaBlock::new(limits))?);
+        }
+        _ => return Err(STATUS_INVALID_INFO_CLASS),
+    }
+    OK
+}
+
+pub fn NtTerminateThread(ThreadHandle: Handle, ExitStatus: u32) -> SysResult {
+    let handle = if ThreadHandle.is_null() { Handle::CURRENT_THREAD } else { ThreadHandle };
+    let target = super::thread_of(handle, THREAD_TERMINATE)?;
+    if Ref::same(&target, &sched::current_ref()) {
+        target.request_end(ExitStatus);
+        drop(target);
+        thread::exit_current_thread();
+    }
+    target.request_end(ExitStatus);
+    OK
+}
