@@ -97,6 +97,9 @@ pub fn drive(session: &mut Session, steps: &[Step], out: &mut dyn Write) -> Resu
             }
         };
         if step.line == Line::Console && ends_system(&step.command) {
+            if step.command.split_whitespace().any(|word| word.eq_ignore_ascii_case("/r")) {
+                session.expect_reset();
+            }
             session.begin(step.line, &step.command, &mut sink)?;
             session.wait_end(&format!("`{}` to end the machine", step.command), &mut sink)?;
             if let Some(left) = steps.get(number + 1) {

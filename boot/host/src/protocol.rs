@@ -34,6 +34,8 @@ enum Typed {
 
 /// The longest transcript kept in memory (the log file has all of it).
 const MAX_TRANSCRIPT: usize = 1 << 20;
+/// The status of a command whose shell ended before it could say one.
+pub const LOST: u32 = 1;
 /// How the bugcheck screen begins.
 const STOP: &str = "*** STOP: 0x";
 /// How the direct-boot loader's last words begin, when it cannot start the kernel.
@@ -139,8 +141,11 @@ impl Protocol {
                 }
             }
             Event::Mark(Mark::PromptStart) => {
-                if self.phase == Phase::Editing {
-                    self.leave_editing(seen);
+                match self.phase {
+                    Phase::Editing => self.leave_editing(seen),
+                    // The shell itself has ended, and a new one is there.
+                    Phase::Running => seen.push(Seen::Done(LOST)),
+                    _ => {}
                 }
                 self.held.clear();
                 self.phase = Phase::Prompt;
@@ -312,6 +317,15 @@ mod tests {
         fake.types("hello");
         fake.says(&format!("hel\r\x1b[Kbackground done\r\n{A}C:\\>{B}hello\r\n{C}\x1b]133;D;0\x07"));
         assert_eq!(fake.shown(), "background done\n");
+    }
+
+    #[test]
+    fn a_prompt_ends_a_command_whose_shell_died() {
+        let mut fake = Fake::new();
+        fake.types("exit");
+        fake.says(&format!("exit\r\n{C}a new shell\r\n{A}C:\\>{B}"));
+        assert_eq!(fake.seen, vec![Seen::Output(b"a new shell\n".to_vec()), Seen::Done(LOST)]);
+        assert!(fake.protocol.is_ready());
     }
 
     #[test]

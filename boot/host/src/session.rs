@@ -119,6 +119,7 @@ pub struct Session {
     logs: PathBuf,
     keeps_logs: bool,
     reason: Option<String>,
+    expects_reset: bool,
     _temp: Option<TempDir>,
 }
 
@@ -201,6 +202,7 @@ impl Session {
             logs,
             keeps_logs,
             reason: None,
+            expects_reset: false,
             _temp: Some(temp),
         })
     }
@@ -220,6 +222,7 @@ impl Session {
             logs,
             keeps_logs: true,
             reason: None,
+            expects_reset: false,
             _temp: None,
         })
     }
@@ -369,6 +372,11 @@ impl Session {
         self.wait_end("`shutdown` to end the machine", &mut |_, _| {})
     }
 
+    /// The machine may end by a restart, which QEMU is told not to make.
+    pub fn expect_reset(&mut self) {
+        self.expects_reset = true;
+    }
+
     /// Waits for the machine to end in order.
     pub fn wait_end(&mut self, what: &str, sink: &mut dyn FnMut(Line, &[u8])) -> Result<()> {
         while self.wires[Line::Console.index()].is_open {
@@ -393,7 +401,11 @@ impl Session {
         let status = wait(&mut child, self.deadline);
         let reason = self.reason.clone().unwrap_or_default();
         match status {
-            Some(status) if status.success() && reason != "guest-reset" && reason != "guest-panic" => {
+            Some(status)
+                if status.success()
+                    && (reason != "guest-reset" || self.expects_reset)
+                    && reason != "guest-panic" =>
+            {
                 if !self.keeps_logs {
                     let _ = fs::remove_dir_all(&self.logs);
                 }
@@ -661,9 +673,11 @@ pub(crate) mod testing {
                 if command == "shutdown" {
                     return;
                 }
-                if let Some((text, status)) = reply(&command) {
-                    writer.write_all(format!("{text}\x1b]133;D;{status}\x07").as_bytes()).unwrap();
-                }
+                let Some((text, status)) = reply(&command) else {
+                    let _ = reader.read_to_end(&mut Vec::new());
+                    return;
+                };
+                writer.write_all(format!("{text}\x1b]133;D;{status}\x07").as_bytes()).unwrap();
             }
         });
     }

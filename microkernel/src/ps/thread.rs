@@ -102,10 +102,10 @@ impl Thread {
         let size = if stack_size == 0 { DEFAULT_STACK } else { stack_size.next_multiple_of(PAGE_SIZE) };
         let space = &process.space;
         let (region, _) = space.allocate(0, size + USER_GUARD, MEM_RESERVE | MEM_TOP_DOWN, PAGE_READWRITE)?;
-        let user = UserMemory { process, region, teb: 0 };
+        let mut user = UserMemory { process, region, teb: 0 };
         space.allocate(region + USER_GUARD, size, MEM_COMMIT, PAGE_READWRITE)?;
         let (teb, _) = space.allocate(0, PAGE_SIZE, MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN, PAGE_READWRITE)?;
-        let user = UserMemory { teb, ..user.defuse() };
+        user.teb = teb;
         let top = region + USER_GUARD + size;
         let block = Teb {
             exception_list: 0,
@@ -141,7 +141,6 @@ impl Thread {
         let index = sched::lock()
             .add_thread(ThreadPointer(core::ptr::null()), priority, u64::MAX)
             .map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        let user = user.defuse();
         let thread = Ref::try_new(Self {
             header,
             id,
@@ -149,7 +148,7 @@ impl Thread {
             index,
             stack,
             saved_rsp: AtomicU64::new(saved),
-            teb: user.teb,
+            teb,
             stack_region: region,
             start,
             fpu: AtomicPtr::new(core::ptr::null_mut()),
@@ -168,16 +167,16 @@ impl Thread {
             Ok(thread) => thread,
             Err(status) => {
                 sched::lock().remove_thread(index);
-                drop(UserMemory { process, region, teb });
                 return Err(status);
             }
         };
         sched::lock().set_payload(index, ThreadPointer(&raw const *thread));
         if let Err(status) = process.add_thread(&thread) {
             sched::lock().remove_thread(index);
-            drop(UserMemory { process, region, teb });
             return Err(status);
         }
+        // The thread has them now.
+        core::mem::forget(user);
         thread.id.name_thread(&thread);
         ALIVE.fetch_add(1, Ordering::Relaxed);
         Ok(thread)
@@ -318,13 +317,6 @@ struct UserMemory<'a> {
     process: &'a Process,
     region: u64,
     teb: u64,
-}
-
-impl<'a> UserMemory<'a> {
-    fn defuse(self) -> UserMemory<'a> {
-        let this = core::mem::ManuallyDrop::new(self);
-        UserMemory { process: this.process, region: this.region, teb: this.teb }
-    }
 }
 
 impl Drop for UserMemory<'_> {

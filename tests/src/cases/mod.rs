@@ -3,11 +3,15 @@
 mod boot;
 mod editor;
 mod exec;
+mod programs;
 mod spine;
 
 use crate::runner::Case;
 
 /// Every case, the slowest groups first.
 pub fn all() -> Vec<Case> {
-    [boot::cases(), spine::cases(), exec::cases(), editor::cases()].into_iter().flatten().collect()
+    [boot::cases(), programs::cases(), spine::cases(), exec::cases(), editor::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
