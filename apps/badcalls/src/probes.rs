@@ -1,0 +1,238 @@
+//! One bad argument at a time, the others good.
+
+use crate::bench::Bench;
+use crate::raw::{WORDS, call};
+use libnt::abi::arg::Dir;
+use libnt::abi::mm::{PAGE_SIZE, USER_MAX};
+use libnt::abi::ob::ty;
+use libnt::abi::syscalls::{ArgInfo, SYSCALL_LIMIT, SyscallInfo, syscalls};
+use libnt::handle::duplicate;
+use libnt::prelude::*;
+use testkit::Test;
+
+/// Handles that are none: not in use, stale, beyond any table, a kernel address.
+const BAD_HANDLES: [u64; 6] = [0, 0x7FF0, 0x00FF_FFFC, 1 << 32, 0x8000_0000_0000_0000, u64::MAX - 2];
+
+/// Calls that are declared only. They may refuse an argument first.
+const NOT_IMPLEMENTED: [&str; 14] = [
+    "NtAlpcConnectPort",
+    "NtAlpcCancelMessage",
+    "NtAlpcSetInformation",
+    "NtAlpcQueryInformationMessage",
+    "NtAlpcCreatePortSection",
+    "NtAlpcDeletePortSection",
+    "NtAlpcCreateSectionView",
+    "NtAlpcDeleteSectionView",
+    "NtAlpcCreateResourceReserve",
+    "NtAlpcDeleteResourceReserve",
+    "NtAlpcCreateSecurityContext",
+    "NtAlpcDeleteSecurityContext",
+    "NtAlpcRevokeSecurityContext",
+    "NtAlpcImpersonateClientOfPort",
+];
+
+/// All probes.
+pub fn run(test: &mut Test) -> NtResult {
+    numbers(test);
+    for info in syscalls() {
+        handles(test, info)?;
+        pointers(test, info)?;
+        values(info)?;
+    }
+    declared_only(test)?;
+    known_refusals(test)
+}
+
+fn numbers(test: &mut Test) {
+    let declared = |number: u32| syscalls().iter().any(|info| info.number == number);
+    let holes = (0..SYSCALL_LIMIT).filter(|number| !declared(*number));
+    let beyond = [SYSCALL_LIMIT, SYSCALL_LIMIT + 1, 0x1000, 0x7FFF_FFFF, 0x8000_0000, u32::MAX];
+    for number in holes.chain(beyond) {
+        // SAFETY: no such call.
+        let status = NtStatus(unsafe { call(number, &[u64::MAX; WORDS]) });
+        test.equal(format_args!("call {number:#x}"), status, STATUS_INVALID_SYSTEM_SERVICE);
+    }
+}
+
+/// Null is a meaning of its own: the caller's other threads, the caller.
+fn null_is_allowed(info: &SyscallInfo, argument: &ArgInfo) -> bool {
+    matches!(
+        (info.name, argument.name),
+        ("NtTerminateProcess" | "NtTerminateThread", _)
+            | ("NtCreateProcessEx", "SectionHandle" | "DebugPort" | "ExceptionPort")
+            | ("NtCreateSection", "FileHandle")
+            | ("NtAlpcCreatePortSection", "SectionHandle")
+            | ("NtDuplicateObject", "TargetProcessHandle")
+    )
+}
+
+fn handles(test: &mut Test, info: &SyscallInfo) -> NtResult {
+    for (index, argument) in info.args.iter().enumerate().filter(|(_, argument)| argument.dir == Dir::Handle)
+    {
+        let what = format!("{} with a bad {}", info.name, argument.name);
+        for bad in BAD_HANDLES {
+            if bad == 0 && null_is_allowed(info, argument) {
+                continue;
+            }
+            let mut bench = Bench::new()?;
+            let mut words = bench.words(info);
+            words[index] = bad;
+            let status = bench.call(info, &words);
+            test.check(format_args!("{what} {bad:#x}: {status}"), status.is_error());
+        }
+        if argument.object_type == ty::ANY {
+            continue;
+        }
+        for other in [ty::PROCESS, ty::THREAD, ty::EVENT, ty::SECTION, ty::PORT, ty::SERVER] {
+            let mut bench = Bench::new()?;
+            let mut words = bench.words(info);
+            words[index] = bench.handle(other).0;
+            if other == argument.object_type {
+                // The right object with no right to it.
+                let blind = duplicate(Handle(words[index]), Some(0))?;
+                words[index] = blind.raw().0;
+                let status = bench.call(info, &words);
+                if argument.access != 0 {
+                    test.equal(format_args!("{what} without access"), status, STATUS_ACCESS_DENIED);
+                }
+            } else {
+                let status = bench.call(info, &words);
+                test.equal(format_args!("{what} of type {other}"), status, STATUS_OBJECT_TYPE_MISMATCH);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pointers that the kernel never reaches with good other arguments, so that a bad one may go unseen.
+fn may_be_unseen(info: &SyscallInfo, argument: &ArgInfo) -> bool {
+    matches!(
+        (info.name, argument.name),
+        // Read or written only when the message has attributes; answered before the wait begins.
+        ("NtAlpcSendWaitReceivePort", "Timeout") | ("NtAlpcConnectPortEx", "Timeout")
+    )
+}
+
+fn pointers(test: &mut Test, info: &SyscallInfo) -> NtResult {
+    let is_pointer = |argument: &ArgInfo| matches!(argument.dir, Dir::In | Dir::Out | Dir::InOut);
+    for (index, argument) in info.args.iter().enumerate().filter(|(_, argument)| is_pointer(argument)) {
+        let bench = Bench::new()?;
+        let size = argument.size.max(8) as u64;
+        let mut bad = vec![
+            ("a null page address", 0x10),
+            ("a page without access", bench.no_access() + 64),
+            ("straddling into no access", bench.no_access() - size / 2),
+            ("the end of user space", USER_MAX - size / 2),
+            ("beyond user space", USER_MAX + PAGE_SIZE),
+            ("not canonical", 0x0000_8000_0000_0000),
+            ("not canonical in the middle", 0x0100_0000_0000_0000),
+            ("the kernel's direct map", 0xFFFF_8000_0000_1000),
+            ("the kernel's text", 0xFFFF_FFFF_8000_0000),
+            ("the last address", u64::MAX),
+            ("wrapping around", u64::MAX - size / 2 + 1),
+        ];
+        if argument.dir != Dir::In {
+            bad.push(("a read-only page", bench.read_only()));
+            bad.push(("the program's code", pointers as *const () as u64));
+        }
+        drop(bench);
+        for (place, address) in bad {
+            let mut bench = Bench::new()?;
+            let mut words = bench.words(info);
+            // The bench is made anew each time, at the same or another place: take its own pages.
+            words[index] = match place {
+                "a page without access" => bench.no_access() + 64,
+                "straddling into no access" => bench.no_access() - size / 2,
+                "a read-only page" => bench.read_only(),
+                _ => address,
+            };
+            let status = bench.call(info, &words);
+            let refused = status.is_error() || may_be_unseen(info, argument);
+            test.check(format_args!("{} with {} at {place}: {status}", info.name, argument.name), refused);
+        }
+    }
+    Ok(())
+}
+
+/// Values without sense: each call must come back, whatever it says.
+fn values(info: &SyscallInfo) -> NtResult {
+    if info.name == "NtDisplayString" {
+        // Some lengths are good, and would be shown.
+        return Ok(());
+    }
+    for (index, _) in info.args.iter().enumerate().filter(|(_, argument)| argument.dir == Dir::Value) {
+        for value in [1, 2, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 1 << 47, 1 << 63, u64::MAX] {
+            let mut bench = Bench::new()?;
+            let mut words = bench.words(info);
+            words[index] = value;
+            bench.call(info, &words);
+        }
+    }
+    Ok(())
+}
+
+fn find(name: &str) -> Option<&'static SyscallInfo> {
+    syscalls().iter().find(|info| info.name == name)
+}
+
+fn declared_only(test: &mut Test) -> NtResult {
+    for info in NOT_IMPLEMENTED.into_iter().filter_map(find) {
+        let mut bench = Bench::new()?;
+        let words = bench.words(info);
+        let status = bench.call(info, &words);
+        test.check(format_args!("{}, which is declared only: {status}", info.name), status.is_error());
+    }
+    Ok(())
+}
+
+/// A value of one argument, and the status that it must give.
+type Refusal = (&'static str, &'static str, u64, NtStatus);
+
+const REFUSALS: &[Refusal] = &[
+    ("NtCreateEvent", "EventType", 2, STATUS_INVALID_PARAMETER),
+    ("NtCreateEvent", "EventType", 0xFFFF_FFFF, STATUS_INVALID_PARAMETER),
+    ("NtQueryEvent", "EventInformationClass", 1, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryObject", "ObjectInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryObject", "ObjectInformationLength", 1, STATUS_INFO_LENGTH_MISMATCH),
+    ("NtSetInformationObject", "ObjectInformationClass", 0, STATUS_INVALID_INFO_CLASS),
+    ("NtWaitForMultipleObjects", "Count", 0, STATUS_INVALID_PARAMETER),
+    ("NtWaitForMultipleObjects", "Count", 65, STATUS_INVALID_PARAMETER),
+    ("NtWaitForMultipleObjects", "Count", 0xFFFF_FFFF, STATUS_INVALID_PARAMETER),
+    ("NtWaitForMultipleObjects", "WaitType", 2, STATUS_INVALID_PARAMETER),
+    ("NtCreateProcessEx", "Flags", 0x8000_0000, STATUS_INVALID_PARAMETER),
+    ("NtCreateThreadEx", "CreateFlags", 0x8000_0001, STATUS_INVALID_PARAMETER),
+    ("NtCreateThreadEx", "StartRoutine", 0xFFFF_8000_0000_0000, STATUS_INVALID_PARAMETER),
+    ("NtCreateThreadEx", "StackSize", 1 << 40, STATUS_INVALID_PARAMETER),
+    ("NtCreateThreadEx", "AttributeList", 0x1000, STATUS_INVALID_PARAMETER),
+    ("NtQueryInformationProcess", "ProcessInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryInformationThread", "ThreadInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtSetInformationThread", "ThreadInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtAllocateVirtualMemory", "Protect", 0x40, STATUS_INVALID_PAGE_PROTECTION),
+    ("NtAllocateVirtualMemory", "AllocationType", 0, STATUS_INVALID_PARAMETER),
+    ("NtCreateSection", "SectionPageProtection", 0, STATUS_INVALID_PAGE_PROTECTION),
+    ("NtCreateSection", "AllocationAttributes", 0, STATUS_INVALID_PARAMETER),
+    ("NtQuerySystemInformation", "SystemInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtQuerySystemInformation", "SystemInformationLength", 1, STATUS_INFO_LENGTH_MISMATCH),
+    ("NtDisplayString", "Length", 1025, STATUS_INVALID_PARAMETER),
+    ("NtDisplayString", "Length", 0xFFFF_FFFF, STATUS_INVALID_PARAMETER),
+    ("NtAlpcQueryInformation", "PortInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtxCreateNameHandle", "NameLength", 257, STATUS_INVALID_PARAMETER),
+];
+
+fn known_refusals(test: &mut Test) -> NtResult {
+    for (name, argument, value, expected) in REFUSALS {
+        let found = find(name).and_then(|info| {
+            Some((info, info.args.iter().position(|candidate| candidate.name == *argument)?))
+        });
+        let Some((info, index)) = found else {
+            test.fail(format_args!("the table has no {name} with {argument}"));
+            continue;
+        };
+        let mut bench = Bench::new()?;
+        let mut words = bench.words(info);
+        words[index] = *value;
+        let status = bench.call(info, &words);
+        test.equal(format_args!("{name} with {argument} {value:#x}"), status, *expected);
+    }
+    Ok(())
+}
