@@ -3,7 +3,7 @@
 //! Names are absolute NT paths (`\BaseNamedObjects\x`), or relative to a [`Directory`]. When objmgr was restarted, the
 //! root directory is asked for again and the call repeated.
 
-use crate::handle::{OwnedHandle, duplicate};
+use crate::handle::OwnedHandle;
 use crate::rpc::{self, Attach};
 use crate::sync::Mutex;
 use crate::{env, session};
@@ -13,11 +13,15 @@ use abi::status::*;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use proto::objmgr::{self, Entry, ObjectInfo, Objmgr};
 use proto::{Call, Protocol};
 
 /// Root directory of this process; renewed when objmgr was restarted.
 static ROOT: Mutex<Option<Arc<OwnedHandle>>> = Mutex::new(None);
+
+/// True once the handle of the parameter block is in [`ROOT`], which owns it from then on.
+static GIVEN_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Sets the root directory, for a process that was started before the object manager.
 pub fn set_root(root: OwnedHandle) {
@@ -35,8 +39,15 @@ pub fn root() -> NtResult<Arc<OwnedHandle>> {
         return Ok(root.clone());
     }
     let given = env::standard().root;
-    let handle = if given.is_null() { session::get_server("objmgr")? } else { duplicate(given, None)? };
-    let handle = Arc::new(handle);
+    let mut root = ROOT.lock();
+    if root.is_none() && !given.is_null() && !GIVEN_TAKEN.swap(true, Ordering::Relaxed) {
+        *root = Some(Arc::new(OwnedHandle::new(given)));
+    }
+    if let Some(root) = &*root {
+        return Ok(root.clone());
+    }
+    drop(root);
+    let handle = Arc::new(session::get_server("objmgr")?);
     *ROOT.lock() = Some(handle.clone());
     Ok(handle)
 }

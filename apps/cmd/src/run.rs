@@ -71,7 +71,6 @@ impl Shell {
         if let Some(interrupt) = &self.interrupt
             && wait::any(&[process.handle(), interrupt.handle()], None)? == Some(1)
         {
-            println!("^C");
             // It may be ending already; then its own status counts.
             let _ = process.terminate(STATUS_CONTROL_C_EXIT);
         }
