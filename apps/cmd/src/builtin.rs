@@ -5,9 +5,13 @@ use crate::run::Shell;
 use abi::io::{SHUTDOWN_POWER_OFF, SHUTDOWN_REBOOT};
 use abi::mm::PAGE_SIZE;
 use abi::ob::{DIRECTORY_QUERY, ObjectType, PROCESS_TERMINATE};
+use core::time::Duration;
 use libnt::prelude::*;
 use libnt::process::{self, Process};
-use libnt::{info, ob, session};
+use libnt::{info, ob, session, thread};
+
+/// How long the end of the system may take.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60);
 
 /// A built-in command: gets its words, and the rest of the line as it was typed.
 type Builtin = fn(&mut Shell, &[String], &str) -> NtStatus;
@@ -234,8 +238,10 @@ fn shutdown(_: &mut Shell, arguments: &[String], _: &str) -> NtStatus {
         [flag] if flag.eq_ignore_ascii_case("/r") => SHUTDOWN_REBOOT,
         _ => return usage("shutdown"),
     };
-    match session::shutdown(action) {
-        Ok(()) => STATUS_SUCCESS,
-        Err(status) => failed("shutdown", status),
+    if let Err(status) = session::shutdown(action) {
+        return failed("shutdown", status);
     }
+    // smss ends the shell with everything else; there is nothing more to prompt for.
+    thread::sleep(LONGEST_SHUTDOWN);
+    failed("shutdown", STATUS_IO_TIMEOUT)
 }

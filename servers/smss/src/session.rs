@@ -38,6 +38,20 @@ const CONSOLE: usize = 1;
 const KD: usize = 2;
 const CMD: usize = 3;
 
+/// The system is to end.
+#[derive(Clone, Copy)]
+struct Shutdown {
+    action: u32,
+    /// Until when to wait for a console that is still starting, so that it can show why.
+    latest: i64,
+}
+
+impl Shutdown {
+    fn new(action: u32) -> Self {
+        Self { action, latest: system_time() + PATIENCE.as_micros() as i64 * 10 }
+    }
+}
+
 /// The session manager.
 pub struct Session {
     machine: Machine,
@@ -48,7 +62,7 @@ pub struct Session {
     populate: bool,
     /// Set when objmgr's successor has taken over.
     names_lost: Event,
-    shutdown: Option<u32>,
+    shutdown: Option<Shutdown>,
     next_instance: u64,
     boot_mark: u64,
     power: OwnedHandle,
@@ -145,7 +159,7 @@ impl Session {
         }
         if child.program.essential {
             io::log(format_args!("smss: the system cannot run without {name}; stopping"));
-            self.shutdown = Some(SHUTDOWN_POWER_OFF);
+            self.shutdown = Some(Shutdown::new(SHUTDOWN_POWER_OFF));
         }
     }
 
@@ -330,7 +344,7 @@ impl Session {
                 if r.action > SHUTDOWN_POWER_OFF {
                     return Err(STATUS_INVALID_PARAMETER);
                 }
-                self.shutdown = Some(r.action);
+                self.shutdown = Some(Shutdown::new(r.action));
                 Reply::Shutdown(())
             }
             Request::BootMark(r) => {
@@ -346,6 +360,12 @@ impl Session {
             }
         };
         Ok(Answer::Reply(reply))
+    }
+
+    /// True when the system can be ended: its last words can be shown, or there is nobody to show them.
+    fn shutdown_is_due(&self, now: i64) -> bool {
+        let speechless = self.children[CONSOLE].state == ServerState::Starting;
+        self.shutdown.is_some_and(|shutdown| !speechless || now >= shutdown.latest)
     }
 
     /// Ends everything in order and then the system: programs, kd, console (when all is on the wire).
@@ -445,22 +465,24 @@ impl Service for Session {
     fn timeout(&mut self) -> Option<Duration> {
         let now = system_time();
         let waiting = self.children.iter().filter(|child| child.state == ServerState::Waiting);
-        let due = waiting.map(|child| child.due).filter(|due| *due > now).min()?;
+        let starts = waiting.map(|child| child.due);
+        let end = self.shutdown.map(|shutdown| shutdown.latest);
+        let due = starts.chain(end).filter(|due| *due > now).min()?;
         Some(Duration::from_nanos((due - now) as u64 * 100))
     }
 
     fn has_work(&self) -> bool {
         let now = system_time();
         let due = |child: &Child| child.state == ServerState::Waiting && child.due <= now;
-        self.shutdown.is_some()
+        self.shutdown_is_due(now)
             || self.populate
             || self.children[..CMD].iter().any(due)
             || self.shell_is_due()
     }
 
     fn work(&mut self, server: &mut Server) {
-        if let Some(action) = self.shutdown {
-            self.end(action);
+        if let Some(shutdown) = self.shutdown.filter(|_| self.shutdown_is_due(system_time())) {
+            self.end(shutdown.action);
             // Still here: the request failed. The session goes on without it.
             self.shutdown = None;
             return;
