@@ -72,7 +72,8 @@ impl Context {
             .ok_or("this test runs the host tool, which ./run.sh test names in ANTARES_EXE")?;
         let logs = self.options(plain()).logs.unwrap_or_default();
         let mut command = Command::new(program);
-        command.arg("exec").arg("--keep-logs").arg(logs);
+        // What was built is tested, even if somebody edits a source meanwhile.
+        command.env("ANTARES_AS_BUILT", "1").arg("exec").arg("--keep-logs").arg(logs);
         if !arguments.contains(&"--boot") {
             command.args(["--boot", "direct"]);
         }
@@ -163,6 +164,24 @@ pub fn run(cases: Vec<Case>, filter: &str) -> Count {
     count.into_inner().unwrap_or_default()
 }
 
+/// A long text's beginning and end; the logs have all of it.
+fn shortened(text: &str) -> String {
+    const HALF: usize = 20;
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= 2 * HALF + 1 {
+        return text.to_owned();
+    }
+    let left_out = format!("[{} lines]", lines.len() - 2 * HALF);
+    let end = &lines[lines.len() - HALF..];
+    lines[..HALF]
+        .iter()
+        .copied()
+        .chain([left_out.as_str()])
+        .chain(end.iter().copied())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 fn run_one(case: &Case) -> bool {
     let logs = logs_of(case.name);
     let _ = fs::remove_dir_all(&logs);
@@ -178,9 +197,23 @@ fn run_one(case: &Case) -> bool {
             true
         }
         Err(failure) => {
-            let text = failure.trim_end().replace('\n', "\n     ");
+            let text = shortened(failure.trim_end()).replace('\n', "\n     ");
             println!("FAIL {} ({seconds:.1} s)\n     {text}\n     logs: {}", case.name, logs.display());
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_failures_are_shortened() {
+        let text = |lines: usize| (0..lines).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
+        assert_eq!(shortened(&text(41)), text(41));
+        let short = shortened(&text(100));
+        assert_eq!(short.lines().count(), 41);
+        assert!(short.contains("19\n[60 lines]\n80"), "{short}");
     }
 }

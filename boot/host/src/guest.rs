@@ -69,8 +69,11 @@ fn name_in_manifest(text: &str) -> Option<String> {
     Some(value.split('"').nth(1)?.to_owned())
 }
 
-/// Compiles what changed and brings `build/boot` up to date.
+/// Compiles what changed and brings `build/boot` up to date. With `ANTARES_AS_BUILT` in the environment the last build is taken as it is.
 pub fn build() -> Result<Guest> {
+    if paths::variable("ANTARES_AS_BUILT").is_some() {
+        return built();
+    }
     let root = paths::root()?;
     let folders = program_folders(&root)?;
     let packages =

@@ -53,7 +53,7 @@ fn kd_commands(test: &Context) -> Outcome {
 
 /// The shell waits for a program that never ends; exec does not.
 fn timeout(test: &Context) -> Outcome {
-    let ran = test.exec(&["--timeout", "20", "hello", "waitforever"])?;
+    let ran = test.exec(&["--timeout", "10", "hello", "waitforever"])?;
     check(ran.status == 124, "a hang does not end with status 124", &format!("{ran:?}"))?;
     check(
         ran.err.contains("waitforever") && ran.err.contains("logs"),

@@ -8,9 +8,9 @@ pub fn cases() -> Vec<Case> {
     vec![
         long_case("programs::spawnmany", 600, |test| passes(test, "spawnmany 10000", 2)),
         long_case("programs::spawnopen", 300, |test| passes(test, "spawnopen 1000", 2)),
-        long_case("programs::alpctest", 240, |test| passes(test, "alpctest", 2)),
-        long_case("programs::alpctest_smp_1", 240, |test| passes(test, "alpctest", 1)),
-        long_case("programs::alpctest_smp_4", 240, |test| passes(test, "alpctest", 4)),
+        long_case("programs::alpctest", 120, |test| passes(test, "alpctest", 2)),
+        long_case("programs::alpctest_smp_1", 120, |test| passes(test, "alpctest", 1)),
+        long_case("programs::alpctest_smp_4", 120, |test| passes(test, "alpctest", 4)),
         long_case("programs::fault", 240, |test| passes(test, "fault all", 2)),
         long_case("programs::fptest", 240, |test| passes(test, "fptest", 2)),
         long_case("programs::garbage", 240, |test| passes(test, "garbage", 2)),
@@ -80,7 +80,7 @@ fn a_server_is_restarted(test: &Context) -> Outcome {
     good(&mut session, "servers /restart objmgr")?;
     let after = good(&mut session, "winobj \\")?;
     check(
-        after == before,
+        after.contains(&before),
         "the name space is another one after the restart",
         &format!("{before}\n---\n{after}"),
     )?;
