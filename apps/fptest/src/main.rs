@@ -18,7 +18,7 @@ const THREADS: usize = 3;
 /// Rounds of each thread.
 const ROUNDS: u32 = 20;
 /// Turns of the loop between loading and storing: more than a quantum every few rounds.
-const SPIN: u64 = 2_000_000;
+const SPIN: u64 = 4_000_000;
 /// Bit of SystemKernelCounters::features.
 const FEATURE_AVX: u64 = 128;
 
@@ -123,7 +123,6 @@ macro_rules! all_registers {
                 asm!(
                     $(concat!("vmovups ymm", $n, ", [{from} + 32 * ", $n, "]"),)*
                     "2:",
-                    "pause",
                     "dec {spin}",
                     "jnz 2b",
                     $(concat!("vmovups [{to} + 32 * ", $n, "], ymm", $n),)*
@@ -146,7 +145,6 @@ macro_rules! all_registers {
                     asm!(
                         $(concat!("movups xmm", $n, ", [{from} + 32 * ", $n, "]"),)*
                         "2:",
-                        "pause",
                         "dec {spin}",
                         "jnz 2b",
                         $(concat!("movups [{to} + 32 * ", $n, "], xmm", $n),)*
@@ -179,7 +177,6 @@ fn through_x87(numbers: &[i64; 8]) -> [i64; 8] {
             "fild qword ptr [{from} + 48]",
             "fild qword ptr [{from} + 56]",
             "2:",
-            "pause",
             "dec {spin}",
             "jnz 2b",
             "fistp qword ptr [{to} + 56]",
@@ -208,7 +205,6 @@ fn through_mxcsr(value: u32) -> u32 {
         asm!(
             "ldmxcsr [{value}]",
             "2:",
-            "pause",
             "dec {spin}",
             "jnz 2b",
             "stmxcsr [{found}]",

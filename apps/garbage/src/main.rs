@@ -128,7 +128,8 @@ fn connect(test: &mut Test, name: &str, random: &mut Random) {
             .and_then(|port| Port::connect_to(port.raw(), &options, Some(&mut message)));
         match connected {
             Ok(port) => {
-                let target = Target { name: name.into(), handle: port.handle(), protocol: None, owner: None };
+                let target =
+                    Target { name: name.into(), handle: port.handle(), protocol: None, _owner: None };
                 for _ in 0..MESSAGES / CONNECTIONS {
                     send(test, &target, &bytes(random));
                 }

@@ -20,7 +20,7 @@ pub struct Target {
     pub handle: Handle,
     pub protocol: Option<Protocol>,
     /// Closes the handle, where it is not one that the program was started with.
-    pub owner: Option<OwnedHandle>,
+    pub _owner: Option<OwnedHandle>,
 }
 
 /// Every named port in the name space.
@@ -63,7 +63,7 @@ pub fn objects() -> Vec<Target> {
             name: name.into(),
             handle,
             protocol: Some(protocol),
-            owner: None,
+            _owner: None,
         })
         .collect();
     for (name, protocol) in [("kd", Protocol::Kd), ("console", Protocol::Console)] {
@@ -72,7 +72,7 @@ pub fn objects() -> Vec<Target> {
                 name: name.into(),
                 handle: root.raw(),
                 protocol: Some(protocol),
-                owner: Some(root),
+                _owner: Some(root),
             });
         }
     }

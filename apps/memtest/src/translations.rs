@@ -94,8 +94,6 @@ fn look_at(address: u64) -> u64 {
 
 fn remapped(test: &mut Test) -> NtResult {
     let (base, _) = calls::allocate_memory(ME, 0, PAGE_SIZE, MEM_RESERVE, PAGE_READWRITE)?;
-    // SAFETY: nothing uses the region: it only showed a free address.
-    unsafe { calls::free_memory(ME, base, 0, MEM_RELEASE) }?;
     let stage = Arc::new(Stage {
         address: base,
         round: AtomicU64::new(0),
@@ -105,6 +103,8 @@ fn remapped(test: &mut Test) -> NtResult {
     let sections = [Section::create(PAGE_SIZE)?, Section::create(PAGE_SIZE)?];
     let writers = [sections[0].map(0, 0, PAGE_READWRITE)?, sections[1].map(0, 0, PAGE_READWRITE)?];
     let threads = watchers(&stage, |stage, round| look_at(stage.address) == round)?;
+    // SAFETY: nothing uses the region: it only kept the address free while the threads got their stacks.
+    unsafe { calls::free_memory(ME, base, 0, MEM_RELEASE) }?;
     for round in 1..=ROUNDS {
         let which = (round % 2) as usize;
         writers[which].write(0, &round.to_le_bytes());

@@ -42,7 +42,7 @@ impl Names {
         for process in snapshot.processes() {
             self.processes.insert(process_id(process), process.name.clone());
         }
-        for port in snapshot.ports().iter().filter(|port| port.name_length > 0) {
+        for port in snapshot.ports() {
             let name = crate::snapshot::port_name(port);
             self.ports.insert(port.port, PortName { name, owner: port.owner_process });
         }
@@ -57,11 +57,12 @@ impl Names {
         }
     }
 
-    /// Name of a connection port, or `port N` when it has none.
+    /// Name of a connection port, or what can be said of one without.
     pub fn port(&self, id: u32) -> Cow<'_, str> {
         match self.ports.get(&id) {
             Some(port) if !port.name.is_empty() => Cow::Borrowed(&port.name),
-            _ => Cow::Owned(format!("port {id}")),
+            Some(port) => Cow::Owned(format!("port {id} of {}", self.process(port.owner))),
+            None => Cow::Owned(format!("port {id}")),
         }
     }
 

@@ -149,12 +149,15 @@ fn waiting_for_reply(thread: &SystemThreadInformation, snapshot: &Snapshot) -> S
     text
 }
 
-/// A port's id with the name of its connection port.
+/// A port's id with the name of its connection port, or with the process that serves one without a name.
 pub fn port(number: u32, snapshot: &Snapshot) -> String {
-    let named = snapshot.port(number).map(|port| snapshot.port(port.connection_port).unwrap_or(port));
-    match named.map(port_name) {
-        Some(name) if !name.is_empty() => format!("{number} ({name})"),
-        _ => format!("{number}"),
+    let Some(named) = snapshot.port(number).map(|port| snapshot.port(port.connection_port).unwrap_or(port))
+    else {
+        return format!("{number}");
+    };
+    match port_name(named) {
+        name if name.is_empty() => format!("{number} of {}", snapshot.process_name(named.owner_process)),
+        name => format!("{number} ({name})"),
     }
 }
 
