@@ -69,7 +69,8 @@ struct ThreadRec<P> {
     wait_all: bool,
     parked: bool,
     ticket: u32,
-    woken: bool,
+    woken: u32,
+    early_status: u32,
     status: u32,
     deadline: u64,
     heap: u32,
@@ -81,7 +82,6 @@ struct ThreadRec<P> {
 struct Obj {
     signaled: bool,
     auto_reset: bool,
-    used: bool,
     head: u32,
     tail: u32,
 }
@@ -95,6 +95,8 @@ struct Queue {
 struct Cpu {
     online: bool,
     current: u32,
+    /// A thread that was woken for this processor, whose current thread is about to block.
+    handoff: u32,
     yielding: bool,
     ready_mask: u32,
     queues: [Queue; PRIORITIES],
@@ -124,7 +126,6 @@ pub struct Dispatcher<P> {
     threads: Vec<Option<ThreadRec<P>>>,
     free_threads: Vec<u32>,
     objects: Vec<Obj>,
-    free_objects: Vec<u32>,
     cpus: Vec<Cpu>,
     timers: Vec<(u64, u32)>,
     kicks: u64,
@@ -144,7 +145,6 @@ impl<P: Copy> Dispatcher<P> {
             threads: Vec::new(),
             free_threads: Vec::new(),
             objects: Vec::new(),
-            free_objects: Vec::new(),
             cpus: Vec::new(),
             timers: Vec::new(),
             kicks: 0,
@@ -157,7 +157,7 @@ impl<P: Copy> Dispatcher<P> {
         let queues = [Queue { head: NONE, tail: NONE }; PRIORITIES];
         try_push(
             &mut self.cpus,
-            Cpu { online: false, current: NONE, yielding: false, ready_mask: 0, queues },
+            Cpu { online: false, current: NONE, handoff: NONE, yielding: false, ready_mask: 0, queues },
         )
     }
 
@@ -211,7 +211,8 @@ impl<P: Copy> Dispatcher<P> {
             wait_all: false,
             parked: false,
             ticket: 0,
-            woken: false,
+            woken: 0,
+            early_status: 0,
             status: 0,
             deadline: NEVER,
             heap: NONE,
@@ -369,9 +370,22 @@ impl<P: Copy> Dispatcher<P> {
         current != NONE && self.top_priority(cpu).is_some_and(|p| p >= self.rec(current).priority)
     }
 
+    /// The processor's current thread did not block after all: a thread handed over to it is queued like any other.
+    pub fn settle(&mut self, cpu: u32) {
+        self.settle_handoff(cpu);
+    }
+
     /// True when [`Dispatcher::schedule`] might choose another thread than the current one.
     pub fn has_ready(&self, cpu: u32) -> bool {
         self.cpus[cpu as usize].ready_mask != 0
+    }
+
+    /// Puts a thread that was handed over, and did not get the processor, into the ready queue.
+    fn settle_handoff(&mut self, cpu: u32) {
+        let thread = core::mem::replace(&mut self.cpus[cpu as usize].handoff, NONE);
+        if thread != NONE {
+            self.make_ready(thread);
+        }
     }
 
     /// Chooses what the processor runs next and makes it current ([`NONE`]: nothing).
@@ -379,6 +393,24 @@ impl<P: Copy> Dispatcher<P> {
     /// A current thread that still runs keeps the processor unless a higher priority is ready, or an equal one after
     /// [`Dispatcher::yield_current`].
     pub fn schedule(&mut self, cpu: u32) -> u32 {
+        let handed = self.cpus[cpu as usize].handoff;
+        if handed != NONE {
+            let current = self.cpus[cpu as usize].current;
+            let blocked = current == NONE || self.rec(current).state != State::Running;
+            let first = self.rec(handed).affinity >> cpu & 1 == 1
+                && self.top_priority(cpu).is_none_or(|p| p <= self.rec(handed).priority);
+            if blocked && first {
+                let c = &mut self.cpus[cpu as usize];
+                c.handoff = NONE;
+                c.current = handed;
+                let rec = self.rec_mut(handed);
+                rec.state = State::Running;
+                rec.switches = rec.switches.wrapping_add(1);
+                self.switches += 1;
+                return handed;
+            }
+            self.settle_handoff(cpu);
+        }
         let current = self.cpus[cpu as usize].current;
         let yielding = core::mem::take(&mut self.cpus[cpu as usize].yielding);
         let best = self.top_priority(cpu);
@@ -469,10 +501,19 @@ impl<P: Copy> Dispatcher<P> {
         }
     }
 
+    /// Queues a thread if it was handed over and has not run yet.
+    fn settle_thread(&mut self, thread: u32) {
+        let cpu = self.rec(thread).cpu;
+        if self.cpus[cpu as usize].handoff == thread {
+            self.settle_handoff(cpu);
+        }
+    }
+
     /// Changes priority and base priority.
     pub fn set_priority(&mut self, thread: u32, priority: u8) {
         let priority = priority.min(PRIORITIES as u8 - 1);
         let state = self.rec(thread).state;
+        self.settle_thread(thread);
         if state == State::Ready {
             self.dequeue(thread);
         }
@@ -496,6 +537,7 @@ impl<P: Copy> Dispatcher<P> {
             return false;
         }
         let state = self.rec(thread).state;
+        self.settle_thread(thread);
         if state == State::Ready {
             self.dequeue(thread);
         }
@@ -521,19 +563,15 @@ impl<P: Copy> Dispatcher<P> {
 
     // ----- parking -------------------------------------------------------------------------------------------
 
-    /// Takes the ticket for the next park. To be called before the thread is published as a waiter.
-    pub fn prepare_park(&mut self, thread: u32) -> u32 {
+    /// Blocks the running thread until [`Dispatcher::unpark`] with this ticket, the deadline, or its termination.
+    ///
+    /// Tickets are the thread's own count: each park has the next one. It may be taken, and the thread published as a
+    /// waiter, before the park and without the dispatcher's lock.
+    pub fn park(&mut self, thread: u32, ticket: u32, deadline: u64, reason: u8) -> Wait {
         let rec = self.rec_mut(thread);
-        rec.ticket = rec.ticket.wrapping_add(1);
-        rec.woken = false;
-        rec.ticket
-    }
-
-    /// Blocks the running thread until [`Dispatcher::unpark`] with its ticket, the deadline, or its termination.
-    pub fn park(&mut self, thread: u32, deadline: u64, reason: u8) -> Wait {
-        let rec = self.rec_mut(thread);
-        if rec.woken {
-            return Wait::Done(rec.status);
+        rec.ticket = ticket;
+        if rec.woken == ticket {
+            return Wait::Done(rec.early_status);
         }
         if rec.terminating {
             return Wait::Done(STATUS_THREAD_IS_TERMINATING);
@@ -546,18 +584,25 @@ impl<P: Copy> Dispatcher<P> {
         Wait::Blocked
     }
 
-    /// Wakes a parked thread, or keeps it from parking. Ignored (`false`) with a ticket that is out of date or used.
-    /// With `hint`, the thread goes to that processor without disturbing it, if it may run there.
+    /// Wakes a parked thread, or keeps it from parking with this ticket. Ignored (`false`) when the ticket is used up.
+    /// With `hint`, the thread is handed that processor, whose current thread is about to block and schedule; if that does not
+    /// happen the next [`Dispatcher::schedule`] or [`Dispatcher::settle`] there queues it.
     pub fn unpark(&mut self, thread: u32, ticket: u32, status: u32, hint: Option<u32>) -> bool {
         let Some(Some(rec)) = self.threads.get_mut(thread as usize) else { return false };
-        if rec.ticket != ticket || rec.woken {
+        // Tickets only grow: one that is not newer than the last wake-up is used up.
+        if ticket.wrapping_sub(rec.woken).cast_signed() <= 0 {
             return false;
         }
-        rec.woken = true;
-        rec.status = status;
         if rec.state == State::Waiting && rec.parked {
+            if rec.ticket != ticket {
+                return false;
+            }
             self.end_wait(thread, status, hint);
+        } else {
+            // Not parked yet. A ticket older than the next park's does no harm: no later park has it.
+            rec.early_status = status;
         }
+        self.rec_mut(thread).woken = ticket;
         true
     }
 
@@ -576,13 +621,19 @@ impl<P: Copy> Dispatcher<P> {
         self.timer_remove(thread);
         let rec = self.rec_mut(thread);
         rec.status = status;
-        rec.parked = false;
-        rec.woken = true;
-        match hint.filter(|cpu| self.rec(thread).affinity >> cpu & 1 == 1) {
+        if core::mem::take(&mut rec.parked) {
+            rec.woken = rec.ticket;
+        }
+        let allowed = |cpu: &u32| {
+            let c = &self.cpus[*cpu as usize];
+            self.rec(thread).affinity >> cpu & 1 == 1 && c.handoff == NONE
+        };
+        match hint.filter(allowed) {
             Some(cpu) => {
-                let kicked = self.kicks;
-                self.enqueue(thread, cpu, false);
-                self.kicks = kicked;
+                let rec = self.rec_mut(thread);
+                rec.state = State::Ready;
+                rec.cpu = cpu;
+                self.cpus[cpu as usize].handoff = thread;
             }
             None => self.make_ready(thread),
         }
@@ -597,22 +648,16 @@ impl<P: Copy> Dispatcher<P> {
 
     /// Makes an object: a synchronization object (`auto_reset`) or a notification object.
     pub fn add_object(&mut self, auto_reset: bool, signaled: bool) -> Result<u32, NoMemory> {
-        let new = Obj { signaled, auto_reset, used: true, head: NONE, tail: NONE };
-        if let Some(index) = self.free_objects.pop() {
-            self.objects[index as usize] = new;
-            return Ok(index);
-        }
-        self.free_objects.try_reserve(self.objects.len() + 1).map_err(|_| NoMemory)?;
-        try_push(&mut self.objects, new)?;
+        try_push(&mut self.objects, Obj { signaled, auto_reset, head: NONE, tail: NONE })?;
         Ok(self.objects.len() as u32 - 1)
     }
 
-    /// Forgets an object that nobody waits on.
-    pub fn remove_object(&mut self, object: u32) {
+    /// Makes an object that nobody waits on into a new one.
+    pub fn reuse_object(&mut self, object: u32, auto_reset: bool, signaled: bool) {
         let obj = &mut self.objects[object as usize];
-        debug_assert!(obj.used && obj.head == NONE);
-        obj.used = false;
-        self.free_objects.push(object);
+        debug_assert!(obj.head == NONE);
+        obj.auto_reset = auto_reset;
+        obj.signaled = signaled;
     }
 
     /// True when signalled.

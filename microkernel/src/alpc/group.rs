@@ -2,7 +2,7 @@
 
 use crate::alpc::message::Body;
 use crate::arch::percpu;
-use crate::ke::sched;
+use crate::ke::sched::{self, DispatchGuard};
 use crate::kref::Ref;
 use crate::sync::{Guard, Lock, rank};
 use abi::NtStatus;
@@ -63,7 +63,7 @@ impl GroupCell {
 
     /// Sends a reserved notice.
     pub fn send_notice(&self, notice: u32) {
-        self.lock().send_notice(notice, Sender::default(), &mut Fx { will_block: false });
+        self.lock().send_notice(notice, Sender::default(), &mut Fx::new(false));
     }
 
     /// The label's text for matching.
@@ -73,21 +73,33 @@ impl GroupCell {
     }
 }
 
-/// Carries effects to the dispatcher. Called under the group's lock; the dispatcher's is taken inside.
+/// Carries effects to the dispatcher. Used under the group's lock; takes the dispatcher's with the first effect and
+/// keeps it until it is dropped, which must be before the next thing that needs it.
 pub struct Fx {
-    /// The caller blocks right after: whom it wakes may have its processor.
-    pub will_block: bool,
+    will_block: bool,
+    dispatcher: Option<DispatchGuard>,
+}
+
+impl Fx {
+    /// `will_block`: the caller blocks right after, so whom it wakes may have its processor.
+    pub fn new(will_block: bool) -> Self {
+        Self { will_block, dispatcher: None }
+    }
+
+    fn dispatcher(&mut self) -> &mut DispatchGuard {
+        self.dispatcher.get_or_insert_with(sched::lock)
+    }
 }
 
 impl Effects for Fx {
     fn wake(&mut self, waiter: Waiter, status: NtStatus, soon: bool) {
         let hint = (soon && self.will_block).then(|| percpu::this().index);
-        sched::lock().unpark(waiter.thread, waiter.ticket, status.0, hint);
+        self.dispatcher().unpark(waiter.thread, waiter.ticket, status.0, hint);
     }
 
     fn readable(&mut self, object: u32, readable: bool) {
         if object != NO_OBJECT {
-            let mut d = sched::lock();
+            let d = self.dispatcher();
             if readable {
                 d.signal(object);
             } else {

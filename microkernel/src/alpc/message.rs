@@ -75,12 +75,7 @@ pub fn capture(
     let quota = sched::current().process.quota();
     let length = usize::from(header.data_length);
     let charge = Charge::new(&quota, Kind::Pool, MESSAGE_CHARGE + length as u64)?;
-    let mut data = Vec::new();
-    data.try_reserve_exact(length).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-    data.resize(length, 0);
-    if !usercopy::from_user(&mut data, message.address() + PORT_MESSAGE_SIZE as u64) && length > 0 {
-        return Err(STATUS_ACCESS_VIOLATION);
-    }
+    let data = usercopy::vec_from_user(message.address().wrapping_add(PORT_MESSAGE_SIZE as u64), length)?;
     let handle = if attributes.is_null() { None } else { capture_handle(attributes, may_pass_handles)? };
     Ok(Body { data, handle, _charge: Some(charge) })
 }

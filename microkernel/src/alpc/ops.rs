@@ -72,7 +72,7 @@ impl Via<'_> {
     }
 
     fn send(&self, body: Body, waiter: Option<Waiter>) -> Result<u32, NtStatus> {
-        let mut fx = Fx { will_block: waiter.is_some() };
+        let mut fx = Fx::new(waiter.is_some());
         match self {
             Self::Port(port) => port.group.lock().send(port.role, me(), body, waiter, &mut fx),
             Self::Object(group, object) => group.lock().send_on_object(*object, me(), body, waiter, &mut fx),
@@ -116,7 +116,7 @@ pub fn send_datagram(via: &Via, message: Outgoing) -> Result<(), NtStatus> {
 pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<(), NtStatus> {
     let id = message.header.message_id;
     let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
-    let result = port.group.lock().reply(port.role, id, me(), message.body, &mut Fx { will_block });
+    let result = port.group.lock().reply(port.role, id, me(), message.body, &mut Fx::new(will_block));
     Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || 0));
     result
 }
@@ -130,8 +130,8 @@ pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadl
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let id = sent?;
     via.event(TRACE_WAIT_REPLY, trace::Details::id(id));
-    let status = waiting(via.port_id(), id, || sched::park(deadline, WAIT_REASON_LPC_REPLY));
-    let answer = via.group().lock().abandon(id, &mut Fx { will_block: false });
+    let status = waiting(via.port_id(), id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
+    let answer = via.group().lock().abandon(id, &mut Fx::new(false));
     let Some(mut delivery) = answer else {
         let status = if status == STATUS_SUCCESS { STATUS_PORT_DISCONNECTED } else { status };
         via.event(if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT }, trace::Details::id(id).status(status));
@@ -153,10 +153,10 @@ pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadl
 
 /// Receives the next message.
 pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtStatus, NtStatus> {
-    let mut fx = Fx { will_block: false };
     loop {
         let mut group = port.group.lock();
-        let mut delivery = match group.receive(port.role, buffer.room, me(), &mut fx) {
+        let received = group.receive(port.role, buffer.room, me(), &mut Fx::new(false));
+        let mut delivery = match received {
             Received::Message(delivery) => delivery,
             Received::Status(status) => return Err(status),
             Received::TooSmall(length) => {
@@ -169,9 +169,9 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
                 group.add_waiter(port.role, waiter).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
                 drop(group);
                 Via::Port(port).event(TRACE_WAIT_NEW, trace::Details::default());
-                let status = waiting(port.id, 0, || sched::park(deadline, WAIT_REASON_LPC_RECEIVE));
+                let status = waiting(port.id, 0, || sched::park(waiter, deadline, WAIT_REASON_LPC_RECEIVE));
                 if status != STATUS_SUCCESS {
-                    port.group.lock().remove_waiter(port.role, waiter, &mut fx);
+                    port.group.lock().remove_waiter(port.role, waiter, &mut Fx::new(false));
                     Via::Port(port).event(TRACE_UNWAIT, trace::Details::default().status(status));
                     return Ok(status);
                 }
@@ -191,7 +191,7 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
             }
             Err(status) => {
                 let body = delivery.body;
-                port.group.lock().undo_delivery(id, body, &mut fx);
+                port.group.lock().undo_delivery(id, body, &mut Fx::new(false));
                 Err(status)
             }
         };
@@ -233,13 +233,12 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     let waiter = sync.then(sched::prepare_park);
     let via = Via::Port(port);
     let details = trace::Details::of(LPC_CONNECTION_REQUEST, body.data_length() as u16, body.has_handle());
-    let asked = group.lock().connect(me(), body, waiter, object, &mut Fx { will_block: *sync });
+    let asked = group.lock().connect(me(), body, waiter, object, &mut Fx::new(*sync));
     via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
     let (connection, id) = asked?;
-    let mut fx = Fx { will_block: false };
-    if *sync {
-        let status = waiting(port.id, id, || sched::park(*deadline, WAIT_REASON_LPC_REPLY));
-        let answer = group.lock().abandon_connect(connection, id, &mut fx);
+    if let Some(waiter) = waiter {
+        let status = waiting(port.id, id, || sched::park(waiter, *deadline, WAIT_REASON_LPC_REPLY));
+        let answer = group.lock().abandon_connect(connection, id, &mut Fx::new(false));
         let Some(mut delivery) = answer else {
             let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
             via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
@@ -257,14 +256,14 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
             trace::Details::delivery(&delivery).with(delivered.map(|_| id), || delivery.sender.process),
         );
         if let Err(status) = delivered {
-            group.lock().close_client(connection, &mut fx);
+            group.lock().close_client(connection, &mut Fx::new(false));
             return Err(status);
         }
     }
     let owner = sched::current().process.id();
     let made = Port::new_communication(&quota, group, Role::Client(connection), *flags, owner, signal);
     if made.is_err() {
-        group.lock().close_client(connection, &mut fx);
+        group.lock().close_client(connection, &mut Fx::new(false));
     }
     made.map(Ok)
 }
@@ -283,8 +282,7 @@ pub fn accept(
     let _ = attributes;
     let signal = new_signal(flags)?;
     let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
-    let mut fx = Fx { will_block: false };
-    let accepted = group.lock().accept(header.message_id, me(), context, object, body, &mut fx);
+    let accepted = group.lock().accept(header.message_id, me(), context, object, body, &mut Fx::new(false));
     let details = trace::Details::of(LPC_CONNECTION_REPLY, header.data_length, false);
     let peer = || accepted.map_or(0, |c| group.lock().peer(Role::Server(c)));
     Via::Port(port).event(TRACE_ACCEPT, details.with(accepted.map(|_| header.message_id), peer));
@@ -293,7 +291,7 @@ pub fn accept(
     let role = Role::Server(connection);
     let made = Port::new_communication(&process.quota(), group, role, flags, process.id(), signal);
     if made.is_err() {
-        group.lock().close_server(connection, &mut fx);
+        group.lock().close_server(connection, &mut Fx::new(false));
     }
     made
 }
@@ -301,7 +299,7 @@ pub fn accept(
 /// Refuses a connection request.
 pub fn refuse(port: &Port, request: In<PortMessage>) -> Result<(), NtStatus> {
     let header = read_header(request, port.group.max_length)?;
-    let result = port.group.lock().refuse(header.message_id, &mut Fx { will_block: false });
+    let result = port.group.lock().refuse(header.message_id, &mut Fx::new(false));
     let details = trace::Details::of(LPC_CONNECTION_REPLY, 0, false);
     Via::Port(port).event(TRACE_REFUSE, details.with(result.map(|()| header.message_id), || 0));
     result
@@ -309,7 +307,7 @@ pub fn refuse(port: &Port, request: In<PortMessage>) -> Result<(), NtStatus> {
 
 /// Ends a connection from this side.
 pub fn disconnect(port: &Port) -> Result<(), NtStatus> {
-    let result = port.group.lock().disconnect(port.role, &mut Fx { will_block: false });
+    let result = port.group.lock().disconnect(port.role, &mut Fx::new(false));
     let details = trace::Details::default().with(result.map(|()| 0), || 0);
     Via::Port(port).event(TRACE_DISCONNECT, details);
     result

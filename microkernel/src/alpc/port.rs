@@ -106,7 +106,7 @@ impl Port {
 
     /// The last handle is gone.
     pub fn close(&self) {
-        let mut fx = Fx { will_block: false };
+        let mut fx = Fx::new(false);
         trace::port_event(abi::trace::TRACE_CLOSE, self, 0);
         match self.role {
             Role::Connection => self.group.lock().close_connection_port(&mut fx),

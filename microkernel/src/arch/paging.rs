@@ -123,8 +123,9 @@ pub fn new_root(kernel_root: u64) -> Option<u64> {
     Some(root)
 }
 
-/// Visits the last-level entries of `start..end` (user half) that are not empty, in order.
-pub fn for_each(root: u64, start: u64, end: u64, mut with: impl FnMut(u64, &AtomicU64)) {
+/// Visits the last-level entries of `start..end` (user half) that are not empty, in order, until `with` says stop
+/// (`false`).
+pub fn for_each(root: u64, start: u64, end: u64, mut with: impl FnMut(u64, &AtomicU64) -> bool) {
     let mut address = start;
     'next: while address < end {
         let mut table = root;
@@ -140,8 +141,8 @@ pub fn for_each(root: u64, start: u64, end: u64, mut with: impl FnMut(u64, &Atom
         let last = end.min((address & !0x1F_FFFF) + 0x20_0000);
         while address < last {
             let at = entry(table, index(address, 0));
-            if at.load(Ordering::Relaxed) != 0 {
-                with(address, at);
+            if at.load(Ordering::Relaxed) != 0 && !with(address, at) {
+                return;
             }
             address += PAGE;
         }

@@ -5,19 +5,27 @@
 //! reports how much is left ([`fixup`]). SMAP is opened for the copy only (Intel SDM vol. 3, 4.6).
 
 use crate::arch::cpu::{self, Features};
+use abi::NtStatus;
 use abi::mm::{USER_MAX, USER_MIN};
+use abi::status::{STATUS_ACCESS_VIOLATION, STATUS_INSUFFICIENT_RESOURCES};
+use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static SMAP: AtomicBool = AtomicBool::new(false);
 
-// rdi = destination, rsi = source, rcx = bytes. Returns the bytes not copied. Short copies of whole words, the usual
-// case, avoid the start-up cost of `rep movsb`.
+// rdi = destination, rsi = source, rdx = bytes. Returns 0, or something else after a fault. Words first, then the
+// rest; a fault in either lands at the end with rcx not zero.
 global_asm!(
     ".global antares_user_copy",
     "antares_user_copy:",
-    "mov rcx, rdx",
+    "mov ecx, edx",
+    "shr rcx, 3",
     "antares_user_copy_start:",
+    "rep movsq",
+    "and edx, 7",
+    "jz antares_user_copy_end",
+    "mov ecx, edx",
     "rep movsb",
     "antares_user_copy_end:",
     "mov rax, rcx",
@@ -62,14 +70,34 @@ fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
     left == 0
 }
 
+/// Copies from user memory into a new vector.
+///
+/// # Errors
+/// STATUS_INSUFFICIENT_RESOURCES when there is no memory, STATUS_ACCESS_VIOLATION when it cannot be read.
+pub fn vec_from_user(address: u64, length: usize) -> Result<Vec<u8>, NtStatus> {
+    let mut bytes = Vec::new();
+    if length == 0 {
+        return Ok(bytes);
+    }
+    bytes.try_reserve_exact(length).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+    if !is_user_range(address, length) || !copy(bytes.as_mut_ptr(), address as *const u8, length) {
+        return Err(STATUS_ACCESS_VIOLATION);
+    }
+    // SAFETY: the copy filled all of `length`, which was reserved.
+    unsafe { bytes.set_len(length) };
+    Ok(bytes)
+}
+
 /// Copies from user memory. `false` if the range is not user memory or cannot be read.
 #[must_use]
+#[inline]
 pub fn from_user(to: &mut [u8], address: u64) -> bool {
     is_user_range(address, to.len()) && copy(to.as_mut_ptr(), address as *const u8, to.len())
 }
 
 /// Copies to user memory. `false` if the range is not user memory or cannot be written.
 #[must_use]
+#[inline]
 pub fn to_user(address: u64, from: &[u8]) -> bool {
     is_user_range(address, from.len()) && copy(address as *mut u8, from.as_ptr(), from.len())
 }

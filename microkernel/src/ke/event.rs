@@ -4,9 +4,15 @@ use crate::ke::sched;
 use crate::kref::Ref;
 use crate::ob::Header;
 use crate::quota::QuotaBlock;
+use crate::sync::{Lock, rank};
 use abi::NtStatus;
 use abi::ob::ObjectType;
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
+use alloc::vec::Vec;
+
+/// Dispatcher objects that are free to be used again. An object may be freed under almost any lock (its last reference
+/// can go with a message), so that must not need the dispatcher's.
+static FREE: Lock<(Vec<u32>, usize), { rank::LEAF }> = Lock::new((Vec::new(), 0));
 
 /// A dispatcher object; it lives as long as the kernel object that holds it.
 pub struct Signal {
@@ -16,6 +22,18 @@ pub struct Signal {
 impl Signal {
     /// A synchronization (`auto_reset`) or notification object.
     pub fn new(auto_reset: bool, signaled: bool) -> Result<Self, NtStatus> {
+        let reused = FREE.lock().0.pop();
+        if let Some(index) = reused {
+            sched::lock().reuse_object(index, auto_reset, signaled);
+            return Ok(Self { index });
+        }
+        {
+            let (free, made) = &mut *FREE.lock();
+            // Room for giving every one back.
+            let more = (*made + 1).saturating_sub(free.len());
+            free.try_reserve(more).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+            *made += 1;
+        }
         let made = sched::lock().add_object(auto_reset, signaled);
         made.map(|index| Self { index }).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
     }
@@ -48,7 +66,7 @@ impl Signal {
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        sched::lock().remove_object(self.index);
+        FREE.lock().0.push(self.index);
     }
 }
 

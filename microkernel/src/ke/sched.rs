@@ -11,6 +11,7 @@ use crate::ps::thread::Thread;
 use crate::sync::{Guard, Lock, rank};
 use abi::NtStatus;
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
+use antares_core::alpc::Waiter;
 use antares_core::dispatch::{Dispatcher, NEVER, NONE, Wait};
 use core::ops::{Deref, DerefMut};
 use core::ptr::null;
@@ -134,20 +135,26 @@ pub fn current_ref() -> Ref<Thread> {
 }
 
 /// Schedules, switching if another thread is chosen. The lock is open afterwards.
-fn reschedule(mut guard: DispatchGuard) {
+fn reschedule(guard: DispatchGuard) {
+    reschedule_for(guard, NONE);
+}
+
+/// As [`reschedule`]; returns the status of the wait that `thread`, which called this, was in.
+fn reschedule_for(mut guard: DispatchGuard, thread: u32) -> u32 {
+    let status = |d: &Dispatcher<ThreadPointer>| if thread == NONE { 0 } else { d.wait_status(thread) };
     let me = percpu::this();
     let previous = percpu::current_pointer();
     me.reschedule.store(false, Ordering::Relaxed);
     let index = guard.schedule(me.index);
     let next = if index == NONE { null() } else { guard.payload(index).0 };
     if core::ptr::eq(previous, next) {
-        return;
+        return status(&guard);
     }
     let kicks = guard.take_kicks() & !(1 << me.index);
     kick(kicks);
     core::mem::forget(guard);
     switch_to(previous, next);
-    finish_switch();
+    finish_switch(status)
 }
 
 /// Goes from one thread (null: the idle loop) to another. The dispatcher lock is held.
@@ -208,26 +215,29 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
     unsafe { switch::switch_stack(save, load) };
 }
 
-/// First thing on the new side of a switch: frees a thread that ended, opens the lock.
-fn finish_switch() {
+/// First thing on the new side of a switch: reads what `read` wants, frees a thread that ended, opens the lock.
+fn finish_switch<R>(read: impl FnOnce(&Dispatcher<ThreadPointer>) -> R) -> R {
     let reap = percpu::this().reap.swap(core::ptr::null_mut(), Ordering::Relaxed);
     let ended = (!reap.is_null()).then(|| {
         // SAFETY: put there by `exit_current` from `into_raw`, once.
         unsafe { Ref::from_raw(reap.cast_const()) }
     });
     // SAFETY: the lock was taken before the switch and its guard forgotten; this is the side that goes on.
-    unsafe {
+    let result = unsafe {
         if let Some(thread) = &ended {
             DISPATCHER.held().remove_thread(thread.index);
         }
+        let result = read(DISPATCHER.held());
         DISPATCHER.force_unlock();
-    }
+        result
+    };
     drop(ended);
+    result
 }
 
 /// The first code of a new thread.
 pub fn first_run() {
-    finish_switch();
+    finish_switch(|_| ());
 }
 
 /// Lets another thread run if one should.
@@ -243,22 +253,30 @@ pub fn yield_now() -> bool {
     others
 }
 
-/// Takes the ticket for [`park`].
-pub fn prepare_park() -> antares_core::alpc::Waiter {
-    let thread = current().index;
-    antares_core::alpc::Waiter { thread, ticket: lock().prepare_park(thread) }
+/// Takes the ticket for the next [`park`], so that the thread can be published as a waiter before it.
+pub fn prepare_park() -> Waiter {
+    let thread = current();
+    let ticket = thread.ticket.load(Ordering::Relaxed).wrapping_add(1);
+    thread.ticket.store(ticket, Ordering::Relaxed);
+    Waiter { thread: thread.index, ticket }
 }
 
 /// Blocks the current thread until it is unparked, its deadline comes, or it is to end. Returns the wait's status.
-pub fn park(deadline: u64, reason: u32) -> NtStatus {
-    let thread = current().index;
+pub fn park(waiter: Waiter, deadline: u64, reason: u32) -> NtStatus {
     let mut d = lock();
-    match d.park(thread, deadline, reason as u8) {
-        Wait::Done(status) => NtStatus(status),
+    let started = d.park(waiter.thread, waiter.ticket, deadline, reason as u8);
+    finish_wait(d, started, waiter.thread, deadline)
+}
+
+fn finish_wait(mut d: DispatchGuard, started: Wait, thread: u32, deadline: u64) -> NtStatus {
+    match started {
+        Wait::Done(status) => {
+            d.settle(percpu::this().index);
+            NtStatus(status)
+        }
         Wait::Blocked => {
             arm_for(deadline);
-            reschedule(d);
-            NtStatus(lock().wait_status(thread))
+            NtStatus(reschedule_for(d, thread))
         }
     }
 }
@@ -267,14 +285,8 @@ pub fn park(deadline: u64, reason: u32) -> NtStatus {
 pub fn wait(objects: &[u32], all: bool, deadline: u64, reason: u32) -> NtStatus {
     let thread = current().index;
     let mut d = lock();
-    match d.wait(thread, objects, all, deadline, reason as u8) {
-        Wait::Done(status) => NtStatus(status),
-        Wait::Blocked => {
-            arm_for(deadline);
-            reschedule(d);
-            NtStatus(lock().wait_status(thread))
-        }
-    }
+    let started = d.wait(thread, objects, all, deadline, reason as u8);
+    finish_wait(d, started, thread, deadline)
 }
 
 /// Leaves the processor for good. `thread` is the current thread's own reference; it is dropped on the other side.

@@ -64,8 +64,18 @@ fn interrupt(vector: u8) {
 }
 
 /// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread.
-#[inline]
+#[inline(always)]
 pub fn before_user(frame: &mut TrapFrame) {
+    let quiet = !crate::ob::any_deferred()
+        && !percpu::this().reschedule.load(Ordering::Relaxed)
+        && sched::current().flags.load(Ordering::Acquire) == 0;
+    if !quiet {
+        work_before_user(frame);
+    }
+}
+
+#[cold]
+fn work_before_user(frame: &mut TrapFrame) {
     loop {
         crate::ob::run_deferred();
         let me = percpu::this();

@@ -200,8 +200,8 @@ impl AddressSpace {
             let mut stop = end;
             paging::for_each(self.root, at, end, |address, entry| {
                 if owned.is_full() {
-                    stop = stop.min(address);
-                    return;
+                    stop = address;
+                    return false;
                 }
                 let value = entry.swap(0, Ordering::Relaxed);
                 first.get_or_insert(address);
@@ -210,6 +210,7 @@ impl AddressSpace {
                     // The vector was not full.
                     let _ = owned.push(value & ADDRESS);
                 }
+                true
             });
             if let Some(first) = first {
                 tlb::flush_user(&self.active, self.root, first, (last - first) / PAGE + 1);
@@ -317,6 +318,7 @@ impl AddressSpace {
             let keep = value & (ADDRESS | OWNED | CD | WT);
             entry.store(keep | flags_for(protect, value & OWNED != 0), Ordering::Relaxed);
             any = true;
+            true
         });
         if any {
             tlb::flush_user(&self.active, self.root, start, (end - start) / PAGE);

@@ -298,10 +298,16 @@ fn defer(object: &Object) {
     ANY_DEFERRED.store(true, Ordering::Release);
 }
 
+/// True when something waits to be closed.
+#[inline]
+pub fn any_deferred() -> bool {
+    ANY_DEFERRED.load(Ordering::Relaxed)
+}
+
 /// Closes what waits to be closed. Called with no lock held.
 #[inline]
 pub fn run_deferred() {
-    if ANY_DEFERRED.load(Ordering::Relaxed) {
+    if any_deferred() {
         run_deferred_list();
     }
 }

@@ -78,6 +78,8 @@ pub struct Thread {
     pub created: i64,
     /// What it waits for in ALPC.
     pub alpc_wait: AlpcWait,
+    /// Last park ticket taken; only the thread itself counts it up.
+    pub ticket: AtomicU32,
     /// Processor time in ticks, up to the last switch away.
     pub run_ticks: AtomicU64,
     /// Name, for tools.
@@ -159,6 +161,7 @@ impl Thread {
             ended,
             created: crate::system_time(),
             alpc_wait: AlpcWait::default(),
+            ticket: AtomicU32::new(0),
             run_ticks: AtomicU64::new(0),
             name: Lock::new(heapless::String::new()),
             _charge: charge,

@@ -125,13 +125,13 @@ fn wake_before_park_is_not_lost_and_stale_tickets_do_nothing() {
     let mut d = with_cpus(1);
     let t = spawn(&mut d, 8);
     d.schedule(0);
-    let first = d.prepare_park(t);
+    let (first, second) = (1, 2);
     assert!(d.unpark(t, first, 5, None));
-    assert_eq!(d.park(t, NEVER, 0), Wait::Done(5));
-    let second = d.prepare_park(t);
+    assert_eq!(d.park(t, first, NEVER, 0), Wait::Done(5));
     assert!(!d.unpark(t, first, 6, None));
-    assert_eq!(d.park(t, NEVER, 0), Wait::Blocked);
+    assert_eq!(d.park(t, second, NEVER, 0), Wait::Blocked);
     assert_eq!(d.schedule(0), NONE);
+    assert!(!d.unpark(t, first, 6, None), "an old ticket");
     assert!(d.unpark(t, second, 7, Some(0)));
     assert!(!d.unpark(t, second, 8, None), "only once");
     assert_eq!(d.schedule(0), t);
@@ -150,9 +150,9 @@ fn termination_ends_any_wait_and_forbids_new_ones() {
     assert_eq!(d.schedule(0), t);
     assert_eq!(d.wait_status(t), STATUS_THREAD_IS_TERMINATING);
     assert_eq!(d.terminate(t), Some(0));
-    d.prepare_park(t);
-    assert_eq!(d.park(t, NEVER, 0), Wait::Done(STATUS_THREAD_IS_TERMINATING));
-    d.remove_object(o);
+    assert_eq!(d.park(t, 1, NEVER, 0), Wait::Done(STATUS_THREAD_IS_TERMINATING));
+    d.reuse_object(o, true, true);
+    assert!(d.is_signaled(o) && d.is_auto_reset(o));
 }
 
 proptest! {
