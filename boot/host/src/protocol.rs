@@ -103,7 +103,8 @@ impl Protocol {
 
     /// Keys are about to be sent that are not a whole command: whatever the editor makes of them is not output.
     pub fn keys(&mut self) {
-        if self.typed == Typed::Nothing {
+        // While a command runs, keys belong to it.
+        if self.typed == Typed::Nothing && self.phase == Phase::Editing {
             self.typed = Typed::Raw;
         }
     }
@@ -344,6 +345,16 @@ mod tests {
         assert_eq!(fake.protocol.editor().line(), "ab");
         fake.says(&format!("\r\n{C}out\r\n\x1b]133;D;0\x07"));
         assert_eq!(fake.shown(), "out\n");
+    }
+
+    #[test]
+    fn keys_for_a_program_leave_the_next_prompt_free() {
+        let mut fake = Fake::new();
+        fake.types("wait");
+        fake.says(&format!("wait\r\n{C}waiting\r\n"));
+        fake.protocol.keys();
+        fake.says(&format!("^C\r\n\x1b]133;D;9\x07{A}C:\\>{B}"));
+        assert!(fake.protocol.is_ready());
     }
 
     #[test]

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// How long after a bugcheck line the rest of its screen is waited for.
 const BUGCHECK_SCREEN: Duration = Duration::from_secs(3);
+/// Said in place of the console's last lines when there are none.
+const SILENT: &str = "(nothing: the kernel was not reached; what BIOS, UEFI or Limine say is on the screen, which --gui shows)";
 /// How many runs' logs stay in `build/logs`.
 const KEPT_LOGS: usize = 20;
 /// How many of the last console lines go with an error.
@@ -486,7 +488,11 @@ impl Session {
 
     fn timed_out(&mut self, waiting_for: &str) -> Error {
         self.keeps_logs = true;
-        Error::Timeout { waiting_for: waiting_for.to_owned(), screen: self.tail(), logs: self.logs.clone() }
+        let screen = match self.tail() {
+            screen if screen.is_empty() => SILENT.to_owned(),
+            screen => screen,
+        };
+        Error::Timeout { waiting_for: waiting_for.to_owned(), screen, logs: self.logs.clone() }
     }
 
     /// The kernel has stopped: waits for the rest of the screen.

@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Case> {
         case("boot::smp_1", |test| boots(test, Machine { smp: 1, ..plain() })),
         long_case("boot::smp_4", 180, |test| boots(test, Machine { smp: 4, ..plain() })),
         case("boot::repeats", repeats),
+        case("boot::too_little_memory", too_little_memory),
     ];
     if has_limine() {
         cases.push(case("boot::bios", |test| boots(test, Machine { boot: Boot::Bios, ..plain() })));
@@ -48,6 +49,24 @@ fn uefi(test: &Context) -> Outcome {
 fn repeats(test: &Context) -> Outcome {
     for _ in 0..2 {
         boots(test, plain())?;
+    }
+    Ok(())
+}
+
+/// A machine too small says so, and does not just die.
+fn too_little_memory(test: &Context) -> Outcome {
+    for memory in ["4", "8", "16"] {
+        let ran = test.exec(&["--mem", memory, "--timeout", "30", "hello"])?;
+        check(
+            ran.status == 125,
+            "too little memory does not stop the kernel",
+            &format!("{memory} MiB: {ran:?}"),
+        )?;
+        check(
+            ran.err.to_lowercase().contains("memory"),
+            "the message does not say that memory is short",
+            &format!("{memory} MiB: {ran:?}"),
+        )?;
     }
     Ok(())
 }

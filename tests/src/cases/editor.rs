@@ -68,7 +68,7 @@ fn ctrl_c_drops_the_line(test: &Context) -> Outcome {
 fn ctrl_c_ends_a_program(test: &Context) -> Outcome {
     let mut session = test.boot_plain()?;
     session.begin(Line::Console, "waitforever", &mut |_, _| {}).map_err(words)?;
-    let from = session.expect(Line::Console, 0, "waitforever").map_err(words)?;
+    let from = session.expect(Line::Console, 0, "Waiting for ever").map_err(words)?;
     session.send(Line::Console, CTRL_C).map_err(words)?;
     let status = session.finish_command(Line::Console, "waitforever", &mut |_, _| {}).map_err(words)?;
     check(status != 0, "a program ended by Ctrl-C has status 0", &session.transcript(Line::Console)[from..])?;
