@@ -80,7 +80,7 @@ fn connect_in_thread(
 
 fn accepted_at_once(test: &mut Test) -> NtResult {
     let server = ConnectionPort::create()?;
-    let client = connect_in_thread(&server, None)?;
+    let client = connect_in_thread(&server, Some(LONG))?;
     let request = expect(&server, LPC_CONNECTION_REQUEST)?;
     test.equal(
         "a blocked client's request",
@@ -98,7 +98,7 @@ fn accepted_at_once(test: &mut Test) -> NtResult {
 
 fn refused_at_once(test: &mut Test) -> NtResult {
     let server = ConnectionPort::create()?;
-    let client = connect_in_thread(&server, None)?;
+    let client = connect_in_thread(&server, Some(LONG))?;
     let request = expect(&server, LPC_CONNECTION_REQUEST)?;
     refuse(&server, &request)?;
     let (result, message) = client.join()?;
@@ -138,7 +138,7 @@ fn server_goes_away(test: &mut Test) -> NtResult {
         test.refused("receiving after that", poll_port(&client), STATUS_UNSUCCESSFUL);
     }
     let server = ConnectionPort::create()?;
-    let client = connect_in_thread(&server, None)?;
+    let client = connect_in_thread(&server, Some(LONG))?;
     expect(&server, LPC_CONNECTION_REQUEST)?;
     drop(server);
     test.refused("waiting when the server goes", client.join()?.0, STATUS_PORT_CONNECTION_REFUSED);

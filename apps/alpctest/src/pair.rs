@@ -7,7 +7,7 @@ use libnt::prelude::*;
 use libnt::sys::calls;
 
 /// Longer than anything here takes.
-pub const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(10);
 
 /// Payload room of the buffers here.
 pub const ROOM: usize = 512;

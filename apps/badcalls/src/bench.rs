@@ -3,9 +3,11 @@
 use libnt::abi::alpc::{AlpcPortAttributes, LPC_CONNECTION_REQUEST, PortMessage};
 use libnt::abi::arg::Dir;
 use libnt::abi::mm::{
-    MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READONLY, PAGE_READWRITE, PAGE_SIZE, SEC_COMMIT,
+    MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READONLY, PAGE_READWRITE, PAGE_SIZE, SEC_COMMIT, VIEW_UNMAP,
 };
-use libnt::abi::ob::{ObjectAttributes, PROCESS_ALL_ACCESS, THREAD_ALL_ACCESS, ty};
+use libnt::abi::ob::{
+    OBJECT_HANDLE_FLAG_INFORMATION, ObjectAttributes, PROCESS_ALL_ACCESS, THREAD_ALL_ACCESS, ty,
+};
 use libnt::abi::ps::{THREAD_CREATE_FLAGS_CREATE_SUSPENDED, WAIT_ANY};
 use libnt::abi::syscalls::{ArgInfo, SyscallInfo};
 use libnt::alpc::{Attributes, ConnectionPort, Message, Port};
@@ -21,6 +23,8 @@ use crate::raw::{WORDS, call};
 const SLOT: usize = PAGE_SIZE as usize;
 /// A length that is given with buffers.
 const LENGTH: u64 = 64;
+/// Times the thread is suspended, so that a few resumes do not let it run.
+const SUSPENSIONS: usize = 10;
 /// Messages that wait for the client, so that a receive always has one to copy.
 const QUEUED: usize = 40;
 
@@ -49,6 +53,9 @@ impl Bench {
         // SAFETY: the thread is in another process, and never runs.
         let thread =
             unsafe { calls::create_thread(process.raw(), THREAD_ALL_ACCESS, 0x10_0000, 0, suspended, 0) }?;
+        for _ in 1..SUSPENSIONS {
+            calls::suspend_thread(thread)?;
+        }
         let port = ConnectionPort::create()?;
         let (client, accepted) = connect(&port)?;
         let memory = Pages::allocate((WORDS + 2) * SLOT)?;
@@ -166,7 +173,10 @@ impl Bench {
         // The process that calls change has no code of ours.
         let status = NtStatus(unsafe { call(info.number, words) });
         for (index, argument) in info.args.iter().enumerate() {
-            if argument.type_name.contains("Out<Handle>") && words[index] == self.slot(index) {
+            if argument.dir == Dir::Out
+                && argument.name.ends_with("Handle")
+                && words[index] == self.slot(index)
+            {
                 let bytes = &mut self.memory.bytes_mut()[index * SLOT..][..8];
                 let handle = Handle(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)));
                 bytes.fill(0);
@@ -174,7 +184,11 @@ impl Bench {
                     // It has no thread that could end it.
                     let _ = calls::terminate_process(handle, STATUS_SUCCESS);
                 }
-                drop(OwnedHandle::new(handle));
+                if !handle.is_null() {
+                    // It may have been made with OBJ_PROTECT_CLOSE.
+                    let _ = calls::set_object(handle, OBJECT_HANDLE_FLAG_INFORMATION, &[0, 0]);
+                    drop(OwnedHandle::new(handle));
+                }
             }
         }
         status
@@ -194,6 +208,7 @@ fn value(info: &SyscallInfo, argument: &ArgInfo) -> u64 {
         (_, "AllocationAttributes") => SEC_COMMIT,
         (_, "Protect" | "NewProtect" | "Win32Protect" | "SectionPageProtection") => PAGE_READWRITE,
         (_, "FreeType") => MEM_RELEASE,
+        (_, "InheritDisposition") => VIEW_UNMAP,
         (_, "WaitType") => WAIT_ANY,
         (_, "Count" | "ServerType") => 1,
         (_, "CreateFlags") => THREAD_CREATE_FLAGS_CREATE_SUSPENDED,

@@ -10,7 +10,7 @@ use libnt::prelude::*;
 use testkit::Random;
 
 /// Calls before everything is made anew.
-const PER_BENCH: usize = 200;
+const PER_BENCH: usize = 100;
 
 /// Makes so many random calls.
 pub fn run(seed: u64, rounds: usize) -> NtResult {

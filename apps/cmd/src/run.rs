@@ -6,8 +6,9 @@ use libnt::event::Event;
 use libnt::handle::duplicate;
 use libnt::prelude::*;
 use libnt::process::{Command, Process};
-use libnt::{NtResult, rpc, wait};
+use libnt::{NtResult, rpc, session, wait};
 use proto::console::{CONSOLE_READ, SetControlEvent};
+use proto::smss::SM_QUERY;
 
 /// The shell's state.
 pub struct Shell {
@@ -39,6 +40,8 @@ impl Shell {
         let standard = env::standard();
         let stdin = self.stdin.as_ref().map_or(Handle::NULL, OwnedHandle::raw);
         command.streams(stdin, standard.stdout, standard.stderr);
+        // Ending the system is the shell's business.
+        command.session(session::handle(), Some(SM_QUERY));
         command.spawn().map_err(|status| match status {
             STATUS_OBJECT_NAME_NOT_FOUND | STATUS_OBJECT_PATH_NOT_FOUND => {
                 println!("'{name}' is not recognized as a command or program");

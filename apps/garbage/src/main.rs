@@ -32,7 +32,7 @@ fn main() -> NtResult<u32> {
     let mut test = Test::new("garbage");
     let servers = session::servers()?;
     attack(&mut test, seed)?;
-    let before = Counters::now()?;
+    let before = Counters::settled()?;
     attack(&mut test, seed + 1)?;
     before.must_return(&mut test, SLACK);
     for (was, is) in servers.iter().zip(session::servers()?) {

@@ -18,7 +18,7 @@ libnt::main!(main);
 fn main() -> NtResult<u32> {
     let mut test = Test::new("handletest");
     for round in 0..2 {
-        let before = Counters::now()?;
+        let before = Counters::settled()?;
         values(&mut test)?;
         access(&mut test)?;
         duplicate_options(&mut test)?;

@@ -22,7 +22,7 @@ fn main() -> NtResult<u32> {
     }
     let mut test = Test::new("memtest");
     for round in 0..2 {
-        let before = Counters::now()?;
+        let before = Counters::settled()?;
         let parts: [(&str, fn(&mut Test) -> NtResult); 3] = [
             ("private memory", private::run),
             ("sections", shared::run),

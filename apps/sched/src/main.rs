@@ -16,7 +16,7 @@ libnt::main!(main);
 fn main() -> NtResult<u32> {
     let mut test = Test::new("sched");
     for round in 0..2 {
-        let before = Counters::now()?;
+        let before = Counters::settled()?;
         running::run(&mut test)?;
         waiting::run(&mut test)?;
         if round > 0 {

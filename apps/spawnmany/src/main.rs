@@ -24,7 +24,7 @@ fn main() -> NtResult<u32> {
     let count = testkit::count_argument(10_000)?;
     let mut test = Test::new("spawnmany");
     run(&mut test, WARM_UP);
-    let before = Counters::now()?;
+    let before = Counters::settled()?;
     let done = run(&mut test, count);
     test.equal("processes that were made", done, count);
     before.must_return(&mut test, SLACK);

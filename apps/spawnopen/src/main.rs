@@ -26,7 +26,7 @@ fn main() -> NtResult<u32> {
     let mut test = Test::new("spawnopen");
     // Once to warm up: servers and this program's heap grow to what they need.
     open(&mut test, count);
-    let before = Counters::now()?;
+    let before = Counters::settled()?;
     let opened = open(&mut test, count);
     test.check("at least ten processes were open at once", opened >= count.min(10));
     before.must_return(&mut test, SLACK);

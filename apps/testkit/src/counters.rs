@@ -21,6 +21,20 @@ impl Counters {
         info::counters().map(Self)
     }
 
+    /// The counters once they stand still: servers may still be at work on what they were sent.
+    pub fn settled() -> NtResult<Self> {
+        let mut last = Self::now()?;
+        for _ in 0..PATIENCE {
+            libnt::time::sleep(STEP);
+            let now = Self::now()?;
+            if now.differences(&last, 0).is_empty() {
+                return Ok(now);
+            }
+            last = now;
+        }
+        Ok(last)
+    }
+
     /// What differs from `before`, beyond `slack` frames and heap blocks that others (a server's heap) may have taken.
     fn differences(&self, before: &Self, slack: u64) -> Vec<String> {
         let (now, then) = (&self.0, &before.0);
