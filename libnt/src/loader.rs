@@ -12,7 +12,7 @@ use elf::file::{Class, FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
 
 /// Bytes of a file's beginning that must hold the file header and all program headers.
-pub const HEADER_BYTES: usize = 4096;
+pub const HEADER_BYTES: usize = 1024;
 /// Most program headers.
 const MAX_PROGRAM_HEADERS: u16 = 16;
 /// Bytes of a program header.
