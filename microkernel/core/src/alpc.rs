@@ -330,7 +330,10 @@ impl<B: Body> Group<B> {
         let empty = queue.count == 0;
         if to_client {
             if let Some(c) = self.connections.get(connection).filter(|_| empty) {
-                fx.readable(c.client_object, c.state != ConnectionState::Connected && c.state != ConnectionState::Pending);
+                fx.readable(
+                    c.client_object,
+                    c.state != ConnectionState::Connected && c.state != ConnectionState::Pending,
+                );
             }
         } else {
             if empty {
@@ -348,7 +351,8 @@ impl<B: Body> Group<B> {
     /// Wakes one thread that may receive a message just queued.
     fn notify(&mut self, to_client: bool, connection: u64, soon: bool, fx: &mut impl Effects) {
         let waiter = if to_client {
-            let Some(c) = self.connections.get_mut(connection).filter(|c| !c.client_waiters.is_empty()) else {
+            let Some(c) = self.connections.get_mut(connection).filter(|c| !c.client_waiters.is_empty())
+            else {
                 return;
             };
             c.client_waiters.remove(0)
@@ -360,6 +364,28 @@ impl<B: Body> Group<B> {
             self.waiters.remove(at).1
         };
         fx.wake(waiter, STATUS_SUCCESS, soon);
+    }
+
+    /// Wakes one thread that may receive what is queued, for one that was chosen but takes nothing.
+    fn pass_turn(&mut self, to_client: bool, connection: u64, fx: &mut impl Effects) {
+        if to_client {
+            if self.connections.get(connection).is_some_and(|c| c.client_queue.count > 0) {
+                self.notify(true, connection, false, fx);
+            }
+            return;
+        }
+        if self.waiters.is_empty() {
+            return;
+        }
+        let mut id = self.main.head;
+        while let Some(m) = self.messages.get(id) {
+            let (from, next) = (m.connection, m.next);
+            if self.waiters.iter().any(|(filter, _)| *filter == 0 || *filter == from) {
+                self.notify(false, from, false, fx);
+                return;
+            }
+            id = next;
+        }
     }
 
     fn post(&mut self, id: u64, soon: bool, fx: &mut impl Effects) {
@@ -480,7 +506,10 @@ impl<B: Body> Group<B> {
     ) -> Result<u64, NtStatus> {
         let connection = self.pending_request(id)?;
         let id = u64::from(id);
-        let alive = self.connections.get(connection).is_some_and(|c| c.state == ConnectionState::Pending && c.client_open);
+        let alive = self
+            .connections
+            .get(connection)
+            .is_some_and(|c| c.state == ConnectionState::Pending && c.client_open);
         if !alive {
             self.messages.remove(id);
             return Err(STATUS_REQUEST_CANCELED);
@@ -684,7 +713,12 @@ impl<B: Body> Group<B> {
     }
 
     /// A client that gave up connecting: its connection goes too.
-    pub fn abandon_connect(&mut self, connection: u64, id: u32, fx: &mut impl Effects) -> Option<Delivery<B>> {
+    pub fn abandon_connect(
+        &mut self,
+        connection: u64,
+        id: u32,
+        fx: &mut impl Effects,
+    ) -> Option<Delivery<B>> {
         let answer = self.abandon(id, fx);
         if answer.is_none()
             && self.connections.get(connection).is_some_and(|c| c.state == ConnectionState::Pending)
@@ -697,7 +731,13 @@ impl<B: Body> Group<B> {
     // ----- receiving ---------------------------------------------------------------------------------------------
 
     /// Starts to receive the next message for a port into a buffer of `room` payload bytes.
-    pub fn receive(&mut self, role: Role, room: usize, receiver: Sender, fx: &mut impl Effects) -> Received<B> {
+    pub fn receive(
+        &mut self,
+        role: Role,
+        room: usize,
+        receiver: Sender,
+        fx: &mut impl Effects,
+    ) -> Received<B> {
         let id = match role {
             Role::Connection => {
                 if self.closed {
@@ -736,11 +776,32 @@ impl<B: Body> Group<B> {
         if id == NO_LINK {
             return Received::Empty;
         }
-        let length = self.message(id).body.as_ref().map_or(0, B::data_length);
+        let m = self.message(id);
+        let (to_client, connection) = (m.to_client, m.connection);
+        let length = m.body.as_ref().map_or(0, B::data_length);
         if length > room {
+            // Another waiter may have the room.
+            self.pass_turn(to_client, connection, fx);
             return Received::TooSmall(length);
         }
-        self.deliver(id, receiver, fx)
+        let received = self.deliver(id, receiver, fx);
+        if role == Role::Connection {
+            self.wake_filtered(fx);
+        }
+        received
+    }
+
+    /// A thread at the connection port takes the first message, which may not be the one it was woken for: threads
+    /// at communication ports that might wait for that one are woken.
+    fn wake_filtered(&mut self, fx: &mut impl Effects) {
+        let connections = &self.connections;
+        self.waiters.retain(|(filter, waiter)| {
+            let helped = connections.get(*filter).is_some_and(|c| c.in_main > 0);
+            if helped {
+                fx.wake(*waiter, STATUS_SUCCESS, false);
+            }
+            !helped
+        });
     }
 
     fn deliver(&mut self, id: u64, receiver: Sender, fx: &mut impl Effects) -> Received<B> {
@@ -782,7 +843,9 @@ impl<B: Body> Group<B> {
     /// its sender has gone meanwhile.
     pub fn end_delivery(&mut self, id: u32) -> bool {
         let id = u64::from(id);
-        let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Delivering) else { return false };
+        let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Delivering) else {
+            return false;
+        };
         if matches!(m.message_type & 0xFF, LPC_REQUEST | LPC_CONNECTION_REQUEST) {
             m.place = Place::Pending;
         } else {
@@ -791,12 +854,21 @@ impl<B: Body> Group<B> {
         true
     }
 
-    /// The message could not be copied out: back to the front of its queue, for whoever receives next.
+    /// The message could not be copied out: back to the front of its queue, for whoever receives next. It is gone if
+    /// the client that it is for, or whose connection request it is, has closed.
     pub fn undo_delivery(&mut self, id: u32, body: B, fx: &mut impl Effects) {
         let id = u64::from(id);
         let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Delivering) else { return };
         m.body = Some(body);
         let (to_client, connection) = (m.to_client, m.connection);
+        let wanted = match self.connections.get(connection) {
+            Some(c) => !to_client || c.client_open,
+            None => connection == 0,
+        };
+        if !wanted {
+            self.messages.remove(id);
+            return;
+        }
         self.link(id, true, fx);
         self.notify(to_client, connection, false, fx);
     }
@@ -828,29 +900,20 @@ impl<B: Body> Group<B> {
                 (false, if let Role::Server(c) = role { c } else { 0 }, self.waiters.len() != before)
             }
         };
-        let waiting_messages = self.queue(to_client, connection).is_some_and(|q| q.count > 0);
-        if found || !waiting_messages {
-            return;
-        }
-        if to_client {
-            self.notify(true, connection, false, fx);
-        } else {
-            let mut id = self.main.head;
-            while let Some(m) = self.messages.get(id) {
-                let (from, next) = (m.connection, m.next);
-                if self.waiters.iter().any(|(filter, _)| *filter == 0 || *filter == from) {
-                    self.notify(false, from, false, fx);
-                    return;
-                }
-                id = next;
-            }
+        if !found {
+            self.pass_turn(to_client, connection, fx);
         }
     }
 
     // ----- notices -----------------------------------------------------------------------------------------------
 
     /// Sets a notice aside that can later be sent without memory.
-    pub fn reserve_notice(&mut self, message_type: u16, body: B, object: ObjectContext) -> Result<u32, NtStatus> {
+    pub fn reserve_notice(
+        &mut self,
+        message_type: u16,
+        body: B,
+        object: ObjectContext,
+    ) -> Result<u32, NtStatus> {
         if self.closed {
             return Err(STATUS_PORT_CLOSED);
         }
@@ -879,16 +942,13 @@ impl<B: Body> Group<B> {
 
     // ----- ending ------------------------------------------------------------------------------------------------
 
-    /// Removes the requests of a connection whose senders block (in one direction or both), waking those with `status`.
-    fn fail_requests(&mut self, connection: u64, which: Option<bool>, status: NtStatus, fx: &mut impl Effects) {
+    /// Removes the requests of a connection whose senders block, waking those with `status`.
+    fn fail_requests(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
         let mut index = 0;
         while let Some(id) = self.messages.next_key(index) {
             index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
             let m = self.message(id);
             if m.connection != connection || m.place == Place::Reserved || m.place == Place::Replied {
-                continue;
-            }
-            if which.is_some_and(|to_client| m.to_client != to_client) {
                 continue;
             }
             if let Some(waiter) = m.waiter {
@@ -913,24 +973,27 @@ impl<B: Body> Group<B> {
         }
     }
 
-    fn forget_if_unused(&mut self, connection: u64, fx: &mut impl Effects) {
-        let Some(c) = self.connections.get(connection).filter(|c| !c.client_open && !c.server_open) else { return };
-        let notices = [c.close_notice, c.client_notice];
-        let pending = c.state == ConnectionState::Pending;
-        let mut id = c.client_queue.head;
-        while let Some(m) = self.messages.get(id) {
-            let next = m.next;
+    /// Removes what is queued for a client that closed.
+    fn drop_client_queue(&mut self, connection: u64, fx: &mut impl Effects) {
+        while let Some(id) =
+            self.connections.get(connection).map(|c| c.client_queue.head).filter(|id| *id != NO_LINK)
+        {
             self.remove_message(id, fx);
-            id = next;
         }
+    }
+
+    /// Once both sides are closed the connection goes.
+    fn forget_if_unused(&mut self, connection: u64) {
+        let Some(c) = self.connections.get(connection).filter(|c| !c.client_open && !c.server_open) else {
+            return;
+        };
+        let notices = [c.close_notice, c.client_notice];
         for notice in notices {
             if self.messages.get(notice).is_some_and(|m| m.place == Place::Reserved) {
                 self.messages.remove(notice);
             }
         }
-        if !pending {
-            self.connections.remove(connection);
-        }
+        self.connections.remove(connection);
     }
 
     /// The client's last handle was closed.
@@ -958,7 +1021,8 @@ impl<B: Body> Group<B> {
             ConnectionState::Connected => self.end_connection(connection, true, fx),
             _ => {}
         }
-        self.forget_if_unused(connection, fx);
+        self.drop_client_queue(connection, fx);
+        self.forget_if_unused(connection);
     }
 
     /// The last handle to the server communication port was closed.
@@ -976,7 +1040,7 @@ impl<B: Body> Group<B> {
             c.server_object = NO_OBJECT;
         }
         self.wake_server_waiters(connection, STATUS_PORT_CLOSED, fx);
-        self.forget_if_unused(connection, fx);
+        self.forget_if_unused(connection);
     }
 
     fn wake_server_waiters(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
@@ -1016,7 +1080,7 @@ impl<B: Body> Group<B> {
         let notice = if by_client { c.close_notice } else { c.client_notice };
         let tell = if by_client { c.server_open } else { c.client_open };
         let objects = [c.client_object, c.server_object];
-        self.fail_requests(connection, None, STATUS_PORT_DISCONNECTED, fx);
+        self.fail_requests(connection, STATUS_PORT_DISCONNECTED, fx);
         if !by_client {
             self.drop_from_main(connection, fx);
         }
@@ -1081,19 +1145,37 @@ impl<B: Body> Group<B> {
     where
         B: Default,
     {
-        let Some(mut message) = self.remove_message(request, fx) else { return };
-        if message.waiter.is_some() {
-            self.fail_connect(connection, message.waiter, fx);
+        let Some(m) = self.messages.get(request) else { return };
+        let (waiter, place) = (m.waiter, m.place);
+        if waiter.is_some() {
+            self.remove_message(request, fx);
+            self.fail_connect(connection, waiter, fx);
             return;
         }
         let Some(c) = self.connections.get_mut(connection) else { return };
         c.state = ConnectionState::Cancelled;
-        message.message_type = LPC_CANCELED;
-        message.to_client = true;
-        message.body = Some(B::default());
-        message.place = Place::Reserved;
-        if let Ok(id) = self.messages.insert(message) {
-            self.post(id, false, fx);
+        c.request = 0;
+        let waiters = core::mem::take(&mut c.client_waiters);
+        // The notice is the request with its id, going back to its sender. One that is being delivered gets a new id:
+        // the server's thread will still end or undo its delivery under the old one.
+        let notice = match place {
+            Place::Queued => {
+                self.unlink(request, fx);
+                Some(request)
+            }
+            Place::Delivering => self.messages.remove(request).and_then(|m| self.messages.insert(m).ok()),
+            _ => Some(request),
+        };
+        if let Some(id) = notice {
+            let m = self.message(id);
+            m.message_type = LPC_CANCELED;
+            m.to_client = true;
+            m.body = Some(B::default());
+            self.link(id, false, fx);
+        }
+        // One gets the notice; the others learn that nothing else will come.
+        for waiter in waiters {
+            fx.wake(waiter, STATUS_SUCCESS, false);
         }
     }
 

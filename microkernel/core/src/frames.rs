@@ -48,7 +48,7 @@ impl<'a> Frames<'a> {
         let end = (first + count).min(self.bits.len() * 64);
         let mut frame = first;
         while frame < end {
-            if frame % 64 == 0 && end - frame >= 64 && self.bits[frame / 64] == 0 {
+            if frame.is_multiple_of(64) && end - frame >= 64 && self.bits[frame / 64] == 0 {
                 self.bits[frame / 64] = u64::MAX;
                 self.summary[frame / 4096] |= 1 << (frame / 64 % 64);
                 self.free += 64;

@@ -3,6 +3,7 @@
 mod model;
 
 use super::*;
+use abi::alpc::LPC_OBJECT_CLOSED;
 use std::collections::HashMap;
 
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -42,6 +43,15 @@ fn waiter(n: u32) -> Waiter {
     Waiter { thread: n, ticket: n }
 }
 
+/// Which port sends, and which may receive that.
+fn every_way(c: u64) -> [(Role, Role); 3] {
+    [
+        (Role::Client(c), Role::Connection),
+        (Role::Client(c), Role::Server(c)),
+        (Role::Server(c), Role::Client(c)),
+    ]
+}
+
 /// A waitable connection port and what happened. Every step checks the readable flags.
 struct World {
     group: Group<Text>,
@@ -52,7 +62,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { group: Group::new(0x1234, MAIN_OBJECT), log: Log::default(), connections: Vec::new(), acceptors: 0 }
+        Self {
+            group: Group::new(0x1234, MAIN_OBJECT),
+            log: Log::default(),
+            connections: Vec::new(),
+            acceptors: 0,
+        }
     }
 
     /// With one connection made without blocking, whose client has taken the answer.
@@ -449,7 +464,11 @@ fn the_connection_port_closes_before_a_connect_without_blocking_is_answered() {
             w.take(Role::Connection);
         }
         w.close_port();
-        assert_eq!(w.woken(), [(3, STATUS_SUCCESS), (4, STATUS_SUCCESS)], "one gets the message, one the end");
+        assert_eq!(
+            w.woken(),
+            [(3, STATUS_SUCCESS), (4, STATUS_SUCCESS)],
+            "one gets the message, one the end"
+        );
         let notice = w.take(Role::Client(connection));
         assert_eq!((notice.message_type, notice.sender, notice.body), (LPC_CANCELED, CLIENT, Text("")));
         assert_eq!(notice.id, id, "the request's id");
@@ -488,8 +507,7 @@ fn the_connection_port_closes_while_a_request_is_delivered() {
 #[test]
 fn a_request_is_answered() {
     let (mut w, c) = World::connected();
-    for (from, to) in [(Role::Client(c), Role::Connection), (Role::Client(c), Role::Server(c)), (Role::Server(c), Role::Client(c))]
-    {
+    for (from, to) in every_way(c) {
         let id = w.request(from, "question", 5).unwrap();
         let request = w.take(to);
         assert_eq!((request.id, request.message_type), (id, LPC_REQUEST | LPC_CONTINUATION_REQUIRED));
@@ -721,8 +739,7 @@ fn an_objects_message_wakes_nobody_at_a_communication_port() {
 #[test]
 fn a_waiter_that_left_is_not_woken() {
     let (mut w, c) = World::connected();
-    for (from, to) in [(Role::Client(c), Role::Connection), (Role::Client(c), Role::Server(c)), (Role::Server(c), Role::Client(c))]
-    {
+    for (from, to) in every_way(c) {
         w.wait(to, 1);
         w.wait(to, 2);
         w.unwait(to, 1);
@@ -737,8 +754,7 @@ fn a_waiter_that_left_is_not_woken() {
 fn a_chosen_waiter_that_times_out_passes_its_turn_on() {
     let (mut w, c) = World::connected();
     let other = w.pair();
-    for (from, to) in [(Role::Client(c), Role::Connection), (Role::Client(c), Role::Server(c)), (Role::Server(c), Role::Client(c))]
-    {
+    for (from, to) in every_way(c) {
         if to != Role::Client(c) {
             w.wait(Role::Server(other), 9);
         }
@@ -762,12 +778,15 @@ fn a_turn_is_passed_on_to_whom_it_helps() {
     let two = w.pair();
     w.wait(Role::Connection, 1);
     w.wait(Role::Server(two), 2);
+    w.wait(Role::Server(two), 3);
     w.datagram(Role::Client(one), "a").unwrap();
     w.datagram(Role::Client(two), "b").unwrap();
     assert_eq!(w.woken(), [(1, STATUS_SUCCESS), (2, STATUS_SUCCESS)]);
+    w.unwait(Role::Server(two), 2);
+    assert_eq!(w.woken(), [(3, STATUS_SUCCESS)], "for the second message: nobody waits for the first");
     w.unwait(Role::Connection, 1);
     assert_eq!(w.woken(), []);
-    w.wait(Role::Server(one), 3_000).then_nothing();
+    w.finish();
 }
 
 #[test]
@@ -786,8 +805,7 @@ fn an_undone_delivery_wakes_the_next() {
 #[test]
 fn a_receiver_with_too_small_a_buffer_passes_its_turn_on() {
     let (mut w, c) = World::connected();
-    for (from, to) in [(Role::Client(c), Role::Connection), (Role::Client(c), Role::Server(c)), (Role::Server(c), Role::Client(c))]
-    {
+    for (from, to) in every_way(c) {
         w.wait(to, 1);
         w.wait(to, 2);
         w.datagram(from, "long text").unwrap();
@@ -826,7 +844,6 @@ fn the_client_closes() {
     let lost = w.request(Role::Client(c), "lost", 5).unwrap();
     w.datagram(Role::Client(c), "b").unwrap();
     let from_server = w.request(Role::Server(c), "lost", 6).unwrap();
-    w.wait(Role::Connection, 7).nothing_if_busy();
     w.close_client(c);
     assert_eq!(w.woken(), [(5, STATUS_PORT_DISCONNECTED), (6, STATUS_PORT_DISCONNECTED)]);
     assert!(w.abandon(lost).is_none() && w.abandon(from_server).is_none());
@@ -840,4 +857,244 @@ fn the_client_closes() {
     assert_eq!(w.datagram(Role::Server(c), "a"), Err(STATUS_PORT_DISCONNECTED));
     w.close_server(c);
     w.assert_nothing_left();
+}
+
+#[test]
+fn the_server_closes() {
+    let (mut w, c) = World::connected();
+    w.datagram(Role::Server(c), "a").unwrap();
+    w.datagram(Role::Client(c), "unseen").unwrap();
+    let queued = w.request(Role::Client(c), "lost", 5).unwrap();
+    let pending = w.request(Role::Client(c), "lost", 6).unwrap();
+    w.text(Role::Connection);
+    w.take(Role::Connection);
+    w.close_server(c);
+    assert_eq!(w.woken(), [(5, STATUS_PORT_DISCONNECTED), (6, STATUS_PORT_DISCONNECTED)]);
+    assert_eq!(w.reply(Role::Connection, queued), Err(STATUS_MESSAGE_NOT_FOUND));
+    assert!(w.abandon(queued).is_none() && w.abandon(pending).is_none());
+    w.expect_empty(Role::Connection);
+    assert_eq!(w.text(Role::Client(c)), "a");
+    let notice = w.take(Role::Client(c));
+    assert_eq!((notice.message_type & 0xFF, notice.sender.process), (LPC_PORT_CLOSED, SERVER.process));
+    w.expect_status(Role::Client(c), STATUS_PORT_DISCONNECTED);
+    assert_eq!(w.datagram(Role::Client(c), "a"), Err(STATUS_PORT_DISCONNECTED));
+    assert_eq!(w.group.facts(Role::Client(c)).state, 4);
+    w.close_client(c);
+    w.assert_nothing_left();
+}
+
+#[test]
+fn an_answer_given_before_the_end_is_not_lost() {
+    for by_client in [false, true] {
+        let (mut w, c) = World::connected();
+        let id = w.request(Role::Client(c), "question", 5).unwrap();
+        w.take(Role::Connection);
+        w.reply(Role::Server(c), id).unwrap();
+        if by_client {
+            w.close_client(c);
+        } else {
+            w.close_server(c);
+        }
+        w.close_port();
+        assert_eq!(w.woken(), [(5, STATUS_SUCCESS)]);
+        assert_eq!(w.abandon(id).expect("the answer").body.0, "answer");
+        w.close_client(c);
+        w.close_server(c);
+        w.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_disconnect_is_told_once() {
+    for by_client in [false, true] {
+        let (mut w, c) = World::connected();
+        let (mine, others) =
+            if by_client { (Role::Client(c), Role::Server(c)) } else { (Role::Server(c), Role::Client(c)) };
+        w.wait(others, 1);
+        w.wait(others, 2);
+        w.wait(mine, 3);
+        assert_eq!(w.disconnect(mine), Ok(()));
+        let mut woken = w.woken();
+        woken.sort_unstable_by_key(|w| w.0);
+        assert_eq!(woken, [1, 2, 3].map(|n| (n, STATUS_SUCCESS)), "each once");
+        assert_eq!(w.disconnect(mine), Err(STATUS_PORT_DISCONNECTED));
+        assert_eq!(w.disconnect(others), Err(STATUS_PORT_DISCONNECTED));
+        assert_eq!(w.kind(others), LPC_PORT_CLOSED);
+        w.expect_status(others, STATUS_PORT_DISCONNECTED);
+        w.expect_status(mine, STATUS_PORT_DISCONNECTED);
+        // Closing tells nothing more.
+        if by_client {
+            w.close_client(c);
+        } else {
+            w.close_server(c);
+        }
+        w.expect_status(others, STATUS_PORT_DISCONNECTED);
+        w.expect_empty(Role::Connection);
+        w.finish();
+    }
+    let (mut w, _) = World::connected();
+    assert_eq!(w.disconnect(Role::Connection), Err(STATUS_INVALID_PORT_HANDLE));
+}
+
+#[test]
+fn both_sides_close_with_everything_underway() {
+    for order in 0..2 {
+        let (mut w, c) = World::connected();
+        for text in ["a", "b"] {
+            w.datagram(Role::Client(c), text).unwrap();
+            w.datagram(Role::Server(c), text).unwrap();
+        }
+        let (to_server, to_client) = (w.begin(Role::Connection), w.begin(Role::Client(c)));
+        if order == 0 {
+            w.close_client(c);
+            w.close_server(c);
+        } else {
+            w.close_server(c);
+            w.close_client(c);
+        }
+        assert_eq!(w.group.connection_count(), 0);
+        w.end(to_server.id);
+        w.end(to_client.id);
+        w.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_closing_port_wakes_its_own_waiters() {
+    let (mut w, c) = World::connected();
+    w.wait(Role::Client(c), 1);
+    w.close_client(c);
+    assert_eq!(w.woken(), [(1, STATUS_PORT_CLOSED)]);
+    w.finish();
+    let (mut w, c) = World::connected();
+    let other = w.pair();
+    w.wait(Role::Server(c), 1);
+    w.wait(Role::Server(other), 2);
+    w.close_server(c);
+    assert_eq!(w.woken().iter().map(|w| w.0).collect::<Vec<_>>(), [1]);
+    w.expect_status(Role::Server(c), STATUS_PORT_DISCONNECTED);
+    w.finish();
+}
+
+#[test]
+fn the_connection_port_closes() {
+    let (mut w, c) = World::connected();
+    let gone = w.pair();
+    w.wait(Role::Connection, 1);
+    w.wait(Role::Server(c), 2);
+    w.wait(Role::Client(c), 3);
+    w.wait(Role::Client(c), 4);
+    w.datagram(Role::Server(gone), "drained").unwrap();
+    w.close_client(gone);
+    assert_eq!(w.woken(), [(1, STATUS_SUCCESS)]);
+    let queued = w.request(Role::Client(c), "lost", 5).unwrap();
+    assert_eq!(w.woken(), [(2, STATUS_SUCCESS)]);
+    let on_object = w.on_object("lost", Some(6)).unwrap();
+    let notice = w.group.reserve_notice(LPC_OBJECT_CLOSED, Text(""), OBJECT).unwrap();
+    w.take(Role::Server(c));
+    w.wait(Role::Server(c), 2);
+    w.close_port();
+    let mut woken = w.woken();
+    woken.sort_unstable_by_key(|w| w.0);
+    let ended = STATUS_PORT_DISCONNECTED;
+    assert_eq!(
+        woken,
+        [(2, STATUS_SUCCESS), (3, STATUS_SUCCESS), (4, STATUS_SUCCESS), (5, ended), (6, ended)]
+    );
+    assert!(w.abandon(queued).is_none() && w.abandon(on_object).is_none());
+    w.expect_status(Role::Connection, STATUS_PORT_CLOSED);
+    w.expect_status(Role::Server(c), STATUS_PORT_DISCONNECTED);
+    assert_eq!(w.group.message_facts().filter(|m| !m.to_client).count(), 0);
+    assert_eq!(w.kind(Role::Client(c)), LPC_PORT_CLOSED);
+    w.expect_status(Role::Client(c), STATUS_PORT_DISCONNECTED);
+    assert_eq!(w.on_object("late", None), Err(STATUS_PORT_DISCONNECTED));
+    assert_eq!(w.datagram(Role::Client(c), "late"), Err(STATUS_PORT_DISCONNECTED));
+    assert_eq!(w.group.reserve_notice(LPC_OBJECT_CLOSED, Text(""), OBJECT), Err(STATUS_PORT_CLOSED));
+    w.group.send_notice(notice, CLIENT, &mut w.log);
+    w.group.drop_notice(notice);
+    assert_eq!(w.group.facts(Role::Connection).state, 8);
+    for connection in [c, gone] {
+        w.close_server(connection);
+        w.close_client(connection);
+    }
+    w.assert_nothing_left();
+}
+
+#[test]
+fn the_connection_port_closes_and_its_waiters_learn_it() {
+    let (mut w, c) = World::connected();
+    w.wait(Role::Connection, 1);
+    w.wait(Role::Connection, 2);
+    w.close_port();
+    assert_eq!(w.woken(), [(1, STATUS_PORT_CLOSED), (2, STATUS_PORT_CLOSED)]);
+    w.close_client(c);
+    w.close_server(c);
+    w.assert_nothing_left();
+}
+
+// ----- server objects --------------------------------------------------------------------------------------------
+
+#[test]
+fn a_server_object_carries_requests_and_datagrams() {
+    let (mut w, c) = World::connected();
+    let id = w.on_object("question", Some(5)).unwrap();
+    w.on_object("telling", None).unwrap();
+    w.expect_empty(Role::Server(c));
+    let request = w.take(Role::Connection);
+    assert_eq!(
+        (request.message_type, request.object),
+        (LPC_REQUEST | LPC_CONTINUATION_REQUIRED, Some(OBJECT))
+    );
+    assert_eq!((request.connection, request.context), (0, OBJECT.context));
+    assert_eq!(w.kind(Role::Connection), LPC_DATAGRAM);
+    assert_eq!(w.reply(Role::Server(c), id), Err(STATUS_MESSAGE_NOT_FOUND));
+    assert_eq!(w.reply(Role::Connection, id), Ok(()));
+    assert_eq!(w.woken(), [(5, STATUS_SUCCESS)]);
+    assert_eq!(w.abandon(id).expect("the answer").body.0, "answer");
+    w.finish();
+}
+
+#[test]
+fn notices_wait_until_they_are_sent() {
+    let mut w = World::new();
+    let notice = w.group.reserve_notice(LPC_OBJECT_CLOSED, Text("n"), OBJECT).unwrap();
+    let dropped = w.group.reserve_notice(LPC_OBJECT_CLOSED, Text("n"), OBJECT).unwrap();
+    w.wait(Role::Connection, 1);
+    assert_eq!(w.group.message_facts().count(), 0);
+    w.group.drop_notice(dropped);
+    w.group.send_notice(dropped, CLIENT, &mut w.log);
+    assert_eq!(w.woken(), []);
+    w.group.send_notice(notice, CLIENT, &mut w.log);
+    w.group.send_notice(notice, CLIENT, &mut w.log);
+    w.group.drop_notice(notice);
+    assert_eq!(w.woken(), [(1, STATUS_SUCCESS)], "once");
+    let d = w.take(Role::Connection);
+    assert_eq!((d.message_type, d.sender), (LPC_OBJECT_CLOSED | LPC_KERNELMODE_MESSAGE, CLIENT));
+    assert_eq!((d.context, d.object, d.body.0), (OBJECT.context, Some(OBJECT), "n"));
+    assert_eq!(w.reply(Role::Connection, notice), Err(STATUS_MESSAGE_NOT_FOUND));
+    w.expect_empty(Role::Connection);
+    w.close_port();
+    w.assert_nothing_left();
+}
+
+#[test]
+fn facts_name_the_messages() {
+    let (mut w, c) = World::connected();
+    let pending = w.request(Role::Client(c), "pending", 1).unwrap();
+    w.take(Role::Connection);
+    let delivering = w.request(Role::Client(c), "delivering", 2).unwrap();
+    w.begin(Role::Connection);
+    let queued = w.datagram(Role::Server(c), "queued").unwrap();
+    let mut facts: Vec<_> =
+        w.group.message_facts().map(|m| (m.queue, m.id, m.to_client, m.waits, m.data_length)).collect();
+    facts.sort_unstable();
+    assert_eq!(
+        facts,
+        [(1, queued, true, false, 6), (2, pending, false, true, 0), (3, delivering, false, true, 0)]
+    );
+    let server = w.group.facts(Role::Server(c));
+    assert_eq!((server.queued, server.pending, server.waiters), (0, 1, 0));
+    assert_eq!((w.group.facts(Role::Client(c)).queued, w.group.facts(Role::Connection).pending), (1, 1));
+    assert_eq!((w.group.peer(Role::Client(c)), w.group.peer(Role::Server(c))), (1, 2));
+    w.finish();
 }
