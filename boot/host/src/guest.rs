@@ -123,7 +123,7 @@ fn cargo(root: &Path) -> Result<Command> {
 /// Runs cargo; the result is each binary's name with its file and the folder its package is in.
 fn run_cargo(root: &Path, packages: &[String]) -> Result<BTreeMap<String, (PathBuf, String)>> {
     if !root.join("target").join(TARGET).join("release").is_dir() {
-        eprintln!("antares: compiling the system (the first time takes about a minute)");
+        eprintln!("antares: compiling the system (the first time takes a minute or two)");
     }
     let mut cargo = cargo(root)?;
     for package in ["microkernel", "direct"].into_iter().chain(packages.iter().map(String::as_str)) {
