@@ -27,16 +27,12 @@ fn main() -> NtResult<u32> {
     // Once to warm up, then with the kernel's counters watched.
     for round in 0..2 {
         let before = Counters::settled()?;
-        let parts: [(&str, fn(&mut Test) -> NtResult); 4] = [
+        test.parts(&[
             ("connecting", connecting::run),
             ("messages", messages::run),
             ("ends", ends::run),
             ("handles", handles::run),
-        ];
-        for (name, part) in parts {
-            let ended = part(&mut test);
-            test.ok(name, ended);
-        }
+        ]);
         if round > 0 {
             before.must_return(&mut test, 24);
         }

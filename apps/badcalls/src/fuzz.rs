@@ -46,23 +46,23 @@ fn word(random: &mut Random, bench: &Bench, argument: &ArgInfo, good: u64) -> u6
             let kinds = [ty::PROCESS, ty::THREAD, ty::EVENT, ty::SECTION, ty::PORT, ty::SERVER];
             match random.below(9) {
                 0 => bench.client().0,
-                1 => random.next() | 4,
-                2 => (random.next() & 0xFFC) | 0x1000,
+                1 => random.number() | 4,
+                2 => (random.number() & 0xFFC) | 0x1000,
                 kind => bench.handle(kinds[(kind - 3) % kinds.len()]).0,
             }
         }
         Dir::Value => match random.below(4) {
-            0 => random.next(),
+            0 => random.number(),
             1 => 1 << random.below(64),
-            2 => random.next() & 0xFF,
-            _ => good.wrapping_add(random.next() & 7),
+            2 => random.number() & 0xFF,
+            _ => good.wrapping_add(random.number() & 7),
         },
         Dir::In | Dir::Out | Dir::InOut => match random.below(6) {
             0 => 0,
             1 => bench.read_only() + random.below(4096) as u64,
             2 => bench.no_access() - random.below(64) as u64,
-            3 => USER_MAX.wrapping_sub(random.next() & 0xFF),
-            4 => random.next() | 1 << 63,
+            3 => USER_MAX.wrapping_sub(random.number() & 0xFF),
+            4 => random.number() | 1 << 63,
             // Anywhere in the scratch memory, so that what is read is odd.
             _ => bench.slot(random.below(WORDS - 1)) + random.below(4096) as u64,
         },

@@ -93,12 +93,12 @@ fn fresh_registers() -> Fresh {
 fn keeps_registers(seed: u64, has_avx: bool) -> Option<&'static str> {
     let mut random = Random::new(seed);
     for _ in 0..ROUNDS {
-        let pattern = Vectors(core::array::from_fn(|_| core::array::from_fn(|_| random.next())));
+        let pattern = Vectors(core::array::from_fn(|_| core::array::from_fn(|_| random.number())));
         let found = if has_avx { through_avx(&pattern) } else { through_sse(&pattern) };
         if found != pattern {
             return Some("vector registers");
         }
-        let numbers = core::array::from_fn(|_| (random.next() >> 12) as i64);
+        let numbers = core::array::from_fn(|_| (random.number() >> 12) as i64);
         if through_x87(&numbers) != numbers {
             return Some("x87 registers");
         }

@@ -84,15 +84,15 @@ fn half_good(target: &Target, random: &mut Random) -> Option<Vec<u8>> {
         // Cut off.
         0 => payload.truncate(random.below(payload.len() + 1)),
         // Too long.
-        1 => payload.extend((0..=random.below(20)).map(|_| random.next() as u8)),
+        1 => payload.extend((0..=random.below(20)).map(|_| random.number() as u8)),
         // A call that does not exist.
         2 => {
             payload.truncate(Header::SIZE);
-            payload.push(0x40 | (random.next() & 0x3F) as u8);
-            payload.extend((0..random.below(40)).map(|_| random.next() as u8));
+            payload.push(0x40 | (random.number() & 0x3F) as u8);
+            payload.extend((0..random.below(40)).map(|_| random.number() as u8));
         }
         // A wrong version.
-        _ => payload[2] ^= 0x80 | (random.next() & 0x7F) as u8,
+        _ => payload[2] ^= 0x80 | (random.number() & 0x7F) as u8,
     }
     Some(payload)
 }
@@ -146,7 +146,7 @@ impl Protocol {
     /// A request that is good and changes nothing that lasts.
     fn sample(&self, random: &mut Random) -> NtResult<Vec<u8>> {
         let text = |random: &mut Random| -> String {
-            (0..random.below(30)).map(|_| char::from(b' ' + (random.next() % 95) as u8)).collect()
+            (0..random.below(30)).map(|_| char::from(b' ' + (random.number() % 95) as u8)).collect()
         };
         match self {
             Self::Console => {
@@ -155,7 +155,7 @@ impl Protocol {
             Self::Objmgr => {
                 let call = objmgr::OpenDirectory {
                     name: text(random),
-                    attributes: random.next() as u32,
+                    attributes: random.number() as u32,
                     desired_access: 1,
                 };
                 libnt::proto::encode_request::<objmgr::Objmgr>(&objmgr::Request::OpenDirectory(call))

@@ -23,15 +23,11 @@ fn main() -> NtResult<u32> {
     let mut test = Test::new("memtest");
     for round in 0..2 {
         let before = Counters::settled()?;
-        let parts: [(&str, fn(&mut Test) -> NtResult); 3] = [
+        test.parts(&[
             ("private memory", private::run),
             ("sections", shared::run),
             ("translations", translations::run),
-        ];
-        for (name, part) in parts {
-            let ended = part(&mut test);
-            test.ok(name, ended);
-        }
+        ]);
         if round > 0 {
             before.must_return(&mut test, 24);
         }

@@ -33,8 +33,8 @@ pub fn is_writable(address: u64) -> bool {
 
 /// True when a system call could read there with the program's own rights.
 pub fn is_readable(address: u64) -> bool {
-    // SAFETY: the call only reads, from an object-attributes pointer it then refuses or not; no event stays open.
     let mut handle = Handle::NULL;
+    // SAFETY: `handle` is ours; at the address the call only reads, what it takes for object attributes.
     let status = unsafe { libnt::sys::NtCreateEvent((&mut handle).into(), 1, In::at(address), 0, false) };
     drop(OwnedHandle::new(handle));
     status != STATUS_ACCESS_VIOLATION

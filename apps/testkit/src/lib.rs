@@ -23,6 +23,9 @@ pub struct Test {
     failed: u32,
 }
 
+/// A part of a test program, with its name.
+pub type Part = (&'static str, fn(&mut Test) -> NtResult);
+
 /// Failures that are printed; more are only counted.
 const MAX_SAID: u32 = 50;
 
@@ -78,6 +81,14 @@ impl Test {
         false
     }
 
+    /// Runs the parts of a test, each by itself: one that ends early is a failure, and the others still run.
+    pub fn parts(&mut self, parts: &[Part]) {
+        for (name, part) in parts {
+            let ended = part(self);
+            self.ok(name, ended);
+        }
+    }
+
     /// Says how it went; the exit status.
     pub fn finish(self) -> u32 {
         if self.failed == 0 {
@@ -100,7 +111,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -109,13 +120,13 @@ impl Random {
 
     /// A number below `limit` (which is not 0).
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() >> 16) as usize % limit
+        (self.number() >> 16) as usize % limit
     }
 
     /// Fills a buffer.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let bytes = self.next().to_le_bytes();
+            let bytes = self.number().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
     }
@@ -140,7 +151,7 @@ mod tests {
     fn numbers_repeat_by_seed_and_differ() {
         let take = |seed| {
             let mut r = Random::new(seed);
-            [r.next(), r.next(), r.next()]
+            [r.number(), r.number(), r.number()]
         };
         assert_eq!(take(1), take(1));
         assert_ne!(take(1), take(2));
