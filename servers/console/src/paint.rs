@@ -48,7 +48,7 @@ impl Geometry {
         let [width, height] = [usize::try_from(width).ok()?, usize::try_from(height).ok()?];
         let stride = usize::try_from(pitch / 4).ok()?;
         let sane = bits_per_pixel == 32
-            && pitch % 4 == 0
+            && pitch.is_multiple_of(4)
             && shifts.iter().all(|shift| *shift <= 24)
             && (CELL.0..=0x4000).contains(&width)
             && (CELL.1..=0x4000).contains(&height)

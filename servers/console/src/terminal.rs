@@ -237,7 +237,8 @@ impl Terminal {
     }
 
     fn colours(&mut self) {
-        let mut parameters = self.parameters[..=self.parameter.min(MAX_PARAMETERS - 1)].to_vec().into_iter();
+        let parameters = self.parameters;
+        let mut parameters = parameters.into_iter().take(self.parameter + 1);
         while let Some(code) = parameters.next() {
             match code {
                 0 => (self.style, self.bold, self.reverse) = (BLANK, false, false),
@@ -328,9 +329,9 @@ mod tests {
         for _ in 0..200_000 {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let byte = (seed >> 24) as u8;
-            terminal.feed(&[if byte % 5 == 0 {
+            terminal.feed(&[if byte.is_multiple_of(5) {
                 0x1B
-            } else if byte % 7 == 0 {
+            } else if byte.is_multiple_of(7) {
                 b'['
             } else {
                 byte
