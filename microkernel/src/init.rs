@@ -59,6 +59,7 @@ pub fn start() -> Result<(), Failure> {
         handles_per_process: HANDLES,
     };
     let quota = Ref::try_new(QuotaBlock::new(limits))?;
+    crate::quota::set_system(&quota);
     let process = Process::new(0, &quota, NORMAL_PRIORITY + 3)?;
     process.critical.store(true, Ordering::Relaxed);
     process.set_name(FIRST.try_into().unwrap_or_default());
@@ -112,7 +113,7 @@ fn write(process: &Process, address: u64, bytes: &[u8]) -> Result<(), NtStatus> 
 }
 
 fn give(process: &Process, object: Object, access: u32) -> Result<Handle, NtStatus> {
-    let open = HandleRef::new(object).ok_or(STATUS_UNSUCCESSFUL)?;
+    let open = HandleRef::new(object, access).ok_or(STATUS_UNSUCCESSFUL)?;
     process.handles.insert(Entry { target: Target::Open(open), access, attributes: 0 }, HANDLES)
 }
 

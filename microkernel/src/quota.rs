@@ -9,6 +9,7 @@ use abi::NtStatus;
 use abi::ps::QuotaLimits;
 use abi::status::{STATUS_NO_MEMORY, STATUS_QUOTA_EXCEEDED};
 use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Once;
 
 /// What is charged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,18 @@ static COMMIT_LIMIT: AtomicU64 = AtomicU64::new(0);
 /// Sets how many pages all processes together may commit.
 pub fn set_commit_limit(pages: u64) {
     COMMIT_LIMIT.store(pages, Ordering::Relaxed);
+}
+
+static SYSTEM: Once<Ref<QuotaBlock>> = Once::new();
+
+/// Makes a block the system's: that of the first process and the core servers.
+pub fn set_system(block: &Ref<QuotaBlock>) {
+    SYSTEM.call_once(|| block.clone());
+}
+
+/// True for the system's block.
+pub fn is_system(block: &Ref<QuotaBlock>) -> bool {
+    SYSTEM.get().is_some_and(|system| Ref::same(system, block))
 }
 
 fn add(counter: &AtomicU64, amount: u64, limit: u64) -> bool {

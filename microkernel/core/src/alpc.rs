@@ -10,6 +10,8 @@
 //! replied (the reply is in it, the blocked sender will take it); reserved (a notice that must never fail to be sent).
 //! A blocked sender that goes away takes its message with it in every state, so that a later reply finds nothing.
 
+pub mod direct;
+
 use crate::table::Table;
 use crate::{NoMemory, try_push};
 use abi::alpc::{
@@ -1198,7 +1200,7 @@ impl<B: Body> Group<B> {
                 state: u32::from(self.closed) << 3,
                 queued: self.main.count,
                 pending: pending(false, None),
-                waiters: self.waiters.len() as u32,
+                waiters: self.waiters.iter().filter(|(f, _)| *f == 0).count() as u32,
                 sequence: self.sequence,
                 ..PortFacts::default()
             },

@@ -606,6 +606,16 @@ impl<P: Copy> Dispatcher<P> {
         true
     }
 
+    /// As [`Dispatcher::unpark`], but only if the thread is parked already.
+    pub fn unpark_parked(&mut self, thread: u32, ticket: u32, status: u32, hint: Option<u32>) -> bool {
+        let Some(Some(rec)) = self.threads.get(thread as usize) else { return false };
+        if rec.state != State::Waiting || !rec.parked || rec.ticket != ticket {
+            return false;
+        }
+        self.end_wait(thread, status, hint);
+        true
+    }
+
     fn block(&mut self, thread: u32, deadline: u64, reason: u8) {
         let rec = self.rec_mut(thread);
         rec.state = State::Waiting;

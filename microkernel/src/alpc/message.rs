@@ -1,5 +1,6 @@
 //! Message bodies, and their way in from and out to user memory.
 
+use crate::alpc::inbox::Mail;
 use crate::alpc::port::Port;
 use crate::arch::usercopy;
 use crate::ke::sched;
@@ -44,6 +45,14 @@ impl Body {
     /// An empty body that is charged.
     pub fn empty(quota: &Ref<QuotaBlock>) -> Result<Self, NtStatus> {
         Ok(Self { data: Vec::new(), handle: None, _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?) })
+    }
+
+    /// A body for payload that is in the kernel already; a thread's own, so not charged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NtStatus> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(bytes.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        data.extend_from_slice(bytes);
+        Ok(Self { data, handle: None, _charge: None })
     }
 
     /// True when a handle is passed.
@@ -117,13 +126,13 @@ fn capture_handle(
         }
         let kept = if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_SAME_ATTRIBUTES != 0 { entry.attributes } else { 0 };
         let inherit = if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_INHERIT != 0 { abi::ob::OBJ_INHERIT } else { 0 };
-        Ok(PassedHandle { handle: open.clone(), access, attributes: kept | inherit })
+        Ok(PassedHandle { handle: open.another(access), access, attributes: kept | inherit })
     });
     // A pseudo handle is no table entry; it stands for the caller's own process or thread.
     match passed {
         Err(STATUS_INVALID_HANDLE) => crate::sys::objects::pseudo(attribute.handle)
             .and_then(|(object, access)| {
-                let handle = HandleRef::new(object)?;
+                let handle = HandleRef::new(object, access)?;
                 Some(Some(PassedHandle { handle, access, attributes: 0 }))
             })
             .ok_or(STATUS_INVALID_HANDLE),
@@ -184,8 +193,27 @@ impl ReceiveBuffer {
     }
 
     /// Copies a message out. On an error nothing has been given to the receiver. Returns the attributes delivered.
-    pub fn deliver(&self, port: Option<&Port>, delivery: &mut Delivery<Body>) -> Result<u32, NtStatus> {
-        let data = &delivery.body.data;
+    pub fn deliver(&self, port: Option<&Port>, delivery: &Delivery<Body>) -> Result<u32, NtStatus> {
+        let mail = Mail {
+            id: delivery.id,
+            message_type: delivery.message_type,
+            length: delivery.body.data.len() as u16,
+            sender: delivery.sender,
+            context: delivery.context,
+            object: delivery.object,
+            sequence: delivery.sequence,
+        };
+        self.deliver_parts(port, &mail, &delivery.body.data, delivery.body.handle.as_ref())
+    }
+
+    /// As [`ReceiveBuffer::deliver`], from the parts of a message.
+    pub fn deliver_parts(
+        &self,
+        port: Option<&Port>,
+        delivery: &Mail,
+        data: &[u8],
+        handle: Option<&PassedHandle>,
+    ) -> Result<u32, NtStatus> {
         let header = PortMessage {
             data_length: data.len() as u16,
             total_length: (data.len() + PORT_MESSAGE_SIZE) as u16,
@@ -206,10 +234,15 @@ impl ReceiveBuffer {
         if !self.length.is_null() {
             user::write(Out::at(self.length.address()), &u64::from(header.total_length))?;
         }
-        if self.attributes.is_null() { Ok(0) } else { self.deliver_attributes(port, delivery) }
+        if self.attributes.is_null() { Ok(0) } else { self.deliver_attributes(port, delivery, handle) }
     }
 
-    fn deliver_attributes(&self, port: Option<&Port>, delivery: &mut Delivery<Body>) -> Result<u32, NtStatus> {
+    fn deliver_attributes(
+        &self,
+        port: Option<&Port>,
+        delivery: &Mail,
+        handle: Option<&PassedHandle>,
+    ) -> Result<u32, NtStatus> {
         let base = self.attributes.address();
         let mut header: AlpcMessageAttributes = user::read(In::at(base))?;
         let allocated = header.allocated_attributes;
@@ -231,7 +264,7 @@ impl ReceiveBuffer {
         let takes_handles = port.is_none_or(|p| p.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0);
         let Some((offset, passed)) = attribute_offset(allocated, ALPC_MESSAGE_HANDLE_ATTRIBUTE)
             .filter(|_| takes_handles)
-            .zip(delivery.body.handle.as_ref())
+            .zip(handle)
         else {
             user::write_bytes(base, header.as_bytes())?;
             return Ok(header.valid_attributes);
@@ -239,7 +272,7 @@ impl ReceiveBuffer {
         let process = &sched::current().process;
         let (access, attributes) = (passed.access, passed.attributes);
         let object_type = type_code(&passed.handle);
-        let target = Target::Open(passed.handle.clone());
+        let target = Target::Open(passed.handle.another(access));
         let handle =
             process.handles.insert(Entry { target, access, attributes }, process.quota().handle_limit())?;
         let attribute = AlpcHandleAttr { flags: 0, reserved: 0, handle, object_type, desired_access: access };

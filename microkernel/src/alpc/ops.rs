@@ -3,6 +3,7 @@
 //! User memory is touched only while no lock is held: a message's body is captured before the state machine sees it,
 //! and copied out between the start and the end of its delivery.
 
+use crate::alpc::fastpath;
 use crate::alpc::group::{Fx, GroupRef};
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
 use crate::alpc::port::{Port, new_signal};
@@ -18,13 +19,14 @@ use abi::trace::*;
 use antares_core::alpc::{Body as _, Delivery, NO_OBJECT, ObjectContext, Received, Role, Sender, Waiter};
 use core::sync::atomic::Ordering;
 
-fn me() -> Sender {
+/// The current thread as a sender.
+pub fn me() -> Sender {
     let thread = sched::current();
     Sender { process: thread.process.id(), thread: thread.id() }
 }
 
 /// Remembers what the thread blocks for, while `wait` blocks.
-fn waiting(port: u32, message: u32, wait: impl FnOnce() -> NtStatus) -> NtStatus {
+pub fn waiting(port: u32, message: u32, wait: impl FnOnce() -> NtStatus) -> NtStatus {
     let thread = sched::current();
     thread.alpc_wait.port.store(port, Ordering::Relaxed);
     thread.alpc_wait.message.store(message, Ordering::Relaxed);
@@ -43,14 +45,16 @@ pub enum Via<'a> {
 }
 
 impl Via<'_> {
-    fn group(&self) -> &GroupRef {
+    /// The group behind it.
+    pub fn group(&self) -> &GroupRef {
         match self {
             Self::Port(port) => &port.group,
             Self::Object(group, _) => group,
         }
     }
 
-    fn port_id(&self) -> u32 {
+    /// Port id for listings.
+    pub fn port_id(&self) -> u32 {
         match self {
             Self::Port(port) => port.id,
             Self::Object(group, _) => group.id,
@@ -65,7 +69,8 @@ impl Via<'_> {
         }
     }
 
-    fn event(&self, event: u8, details: trace::Details) {
+    /// Records an event on it.
+    pub fn event(&self, event: u8, details: trace::Details) {
         if trace::is_on(self.group()) {
             trace::alpc(event, self.group(), self.port_id(), details);
         }
@@ -130,9 +135,20 @@ pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadl
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let id = sent?;
     via.event(TRACE_WAIT_REPLY, trace::Details::id(id));
+    let thread = sched::current();
+    thread.inbox.open(abi::alpc::ALPC_MAX_ALLOWED_MESSAGE_LENGTH);
     let status = waiting(via.port_id(), id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
+    thread.inbox.close();
+    if let Some(result) = thread.inbox.take(|mail, data| fastpath::deliver(via, buffer, mail, data)) {
+        return result;
+    }
+    finish_request(via, id, status, buffer)
+}
+
+/// The end of a blocking request that the long way answered, or nobody: takes the answer, or the request back.
+pub fn finish_request(via: &Via, id: u32, status: NtStatus, buffer: &ReceiveBuffer) -> Result<NtStatus, NtStatus> {
     let answer = via.group().lock().abandon(id, &mut Fx::new(false));
-    let Some(mut delivery) = answer else {
+    let Some(delivery) = answer else {
         let status = if status == STATUS_SUCCESS { STATUS_PORT_DISCONNECTED } else { status };
         via.event(if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT }, trace::Details::id(id).status(status));
         return Ok(status);
@@ -145,7 +161,7 @@ pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadl
         Via::Port(port) => Some(*port),
         Via::Object(..) => None,
     };
-    let delivered = buffer.deliver(port, &mut delivery);
+    let delivered = buffer.deliver(port, &delivery);
     let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
     via.event(TRACE_UNWAIT, details.with(delivered.map(|_| id), || delivery.sender.process));
     delivered.map(|_| STATUS_SUCCESS)
@@ -156,7 +172,7 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
     loop {
         let mut group = port.group.lock();
         let received = group.receive(port.role, buffer.room, me(), &mut Fx::new(false));
-        let mut delivery = match received {
+        let delivery = match received {
             Received::Message(delivery) => delivery,
             Received::Status(status) => return Err(status),
             Received::TooSmall(length) => {
@@ -169,7 +185,14 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
                 group.add_waiter(port.role, waiter).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
                 drop(group);
                 Via::Port(port).event(TRACE_WAIT_NEW, trace::Details::default());
+                let thread = sched::current();
+                thread.inbox.open(buffer.room);
                 let status = waiting(port.id, 0, || sched::park(waiter, deadline, WAIT_REASON_LPC_RECEIVE));
+                thread.inbox.close();
+                let mail = thread.inbox.take(|mail, data| fastpath::deliver(&Via::Port(port), buffer, mail, data));
+                if let Some(result) = mail {
+                    return result;
+                }
                 if status != STATUS_SUCCESS {
                     port.group.lock().remove_waiter(port.role, waiter, &mut Fx::new(false));
                     Via::Port(port).event(TRACE_UNWAIT, trace::Details::default().status(status));
@@ -179,7 +202,7 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
             }
         };
         drop(group);
-        let delivered = buffer.deliver(Some(port), &mut delivery);
+        let delivered = buffer.deliver(Some(port), &delivery);
         let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
         let peer = delivery.sender.process;
         Via::Port(port).event(TRACE_RECEIVE, details.with(delivered.map(|_| delivery.id), || peer));
@@ -239,7 +262,7 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     if let Some(waiter) = waiter {
         let status = waiting(port.id, id, || sched::park(waiter, *deadline, WAIT_REASON_LPC_REPLY));
         let answer = group.lock().abandon_connect(connection, id, &mut Fx::new(false));
-        let Some(mut delivery) = answer else {
+        let Some(delivery) = answer else {
             let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
             via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
             return Ok(Err(status));
@@ -249,7 +272,7 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
             Some(buffer) if delivery.body.data_length() > buffer.room => {
                 Err(buffer.too_small(delivery.body.data_length()))
             }
-            Some(buffer) => buffer.deliver(None, &mut delivery),
+            Some(buffer) => buffer.deliver(None, &delivery),
         };
         via.event(
             TRACE_CONNECTED,

@@ -13,6 +13,7 @@ use abi::ob::ObjectType;
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
 use antares_core::alpc::{ObjectContext, Role};
 use antares_core::table::Table;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 static PORTS: Lock<Table<Option<Ref<Port>>, 16, 16>, { rank::IDS }> = Lock::new(Table::wrapping(0));
 
@@ -32,6 +33,9 @@ pub struct Port {
     pub owner: u32,
     /// Waitable ports have one.
     pub signal: Option<Signal>,
+    /// Handles that may receive; without one the port is closed.
+    pub receivers: AtomicU32,
+    closed: AtomicBool,
 }
 
 /// The dispatcher object of a port with these flags.
@@ -97,15 +101,28 @@ impl Port {
         signal: Option<Signal>,
     ) -> Result<Ref<Self>, NtStatus> {
         let header = Header::new(ObjectType::AlpcPort, quota)?;
-        let port = Ref::try_new(Self { header, id, group, role, flags, owner, signal })?;
+        let port = Ref::try_new(Self {
+            header,
+            id,
+            group,
+            role,
+            flags,
+            owner,
+            signal,
+            receivers: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+        })?;
         if let Some(slot) = PORTS.lock().get_mut(u64::from(id)) {
             *slot = Some(port.clone());
         }
         Ok(port)
     }
 
-    /// The last handle is gone.
+    /// The last handle that may receive is gone. Done once.
     pub fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let mut fx = Fx::new(false);
         trace::port_event(abi::trace::TRACE_CLOSE, self, 0);
         match self.role {

@@ -4,6 +4,7 @@
 //! switch and opened on the other side, so no other processor takes a thread whose registers are not saved yet. A
 //! thread in the kernel is never preempted: it gives the processor up where it blocks, or on its way back to user mode.
 
+use crate::alpc::inbox::Mail;
 use crate::arch::{apic, cpu, fpu, gdt, percpu, switch, time};
 use crate::kref::Ref;
 use crate::mm::kernel_root;
@@ -266,6 +267,25 @@ pub fn park(waiter: Waiter, deadline: u64, reason: u32) -> NtStatus {
     let mut d = lock();
     let started = d.park(waiter.thread, waiter.ticket, deadline, reason as u8);
     finish_wait(d, started, waiter.thread, deadline)
+}
+
+/// Wakes a parked thread with mail: fills its inbox, if it takes `length` bytes and still waits with this ticket.
+/// `will_block`: the caller blocks next, and the thread may have its processor. `false`: nothing was done.
+pub fn post(waiter: Waiter, mail: &Mail, data: &[u64], will_block: bool) -> bool {
+    let mut d = lock();
+    let Some(pointer) = d.try_payload(waiter.thread) else { return false };
+    // SAFETY: the record exists, so the thread is alive, and the lock keeps the record.
+    let thread = unsafe { &*pointer.0 };
+    if usize::from(mail.length) > thread.inbox.room() {
+        return false;
+    }
+    let hint = will_block.then(|| percpu::this().index);
+    if !d.unpark_parked(waiter.thread, waiter.ticket, 0, hint) {
+        return false;
+    }
+    // SAFETY: the thread was parked and cannot run before the lock, which this holds, opens.
+    unsafe { thread.inbox.fill(mail, data) };
+    true
 }
 
 fn finish_wait(mut d: DispatchGuard, started: Wait, thread: u32, deadline: u64) -> NtStatus {

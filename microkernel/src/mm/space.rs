@@ -28,6 +28,7 @@ pub enum Access {
 }
 
 struct Inner {
+    quota: Ref<QuotaBlock>,
     vads: Vads<Ref<Section>>,
     /// Pages charged: commit of private memory and private copies, page tables.
     charged: u64,
@@ -41,7 +42,6 @@ pub struct AddressSpace {
     root: u64,
     /// Processors that have the tables loaded.
     pub active: AtomicU64,
-    quota: Ref<QuotaBlock>,
     inner: Lock<Inner, { rank::SPACE }>,
 }
 
@@ -102,8 +102,8 @@ impl AddressSpace {
             quota.release(Kind::Pages, 1);
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         };
-        let inner = Inner { vads: Vads::new(), charged: 1, present: 0, dead: false };
-        Ok(Self { root, active: AtomicU64::new(0), quota, inner: Lock::new(inner) })
+        let inner = Inner { quota, vads: Vads::new(), charged: 1, present: 0, dead: false };
+        Ok(Self { root, active: AtomicU64::new(0), inner: Lock::new(inner) })
     }
 
     /// Loads it on this processor.
@@ -123,6 +123,18 @@ impl AddressSpace {
     fn lock(&self) -> Result<Guard<'_, Inner, { rank::SPACE }>, NtStatus> {
         let inner = self.inner.lock();
         if inner.dead { Err(STATUS_PROCESS_IS_TERMINATING) } else { Ok(inner) }
+    }
+
+    /// Charges another quota block for it, with all that it has.
+    pub fn set_quota(&self, block: &Ref<QuotaBlock>) -> Result<(), NtStatus> {
+        let mut inner = self.lock()?;
+        block.charge(Kind::Pages, inner.charged)?;
+        let charged = inner.charged;
+        let old = core::mem::replace(&mut inner.quota, block.clone());
+        old.release(Kind::Pages, charged);
+        drop(inner);
+        drop(old);
+        Ok(())
     }
 
     /// Size and commit.
@@ -161,10 +173,10 @@ impl AddressSpace {
             let end = if base == 0 { start + size } else { page_range(base, size)?.1 };
             let committed = kind & MEM_COMMIT != 0;
             let pages = if committed { (end - start) / PAGE } else { 0 };
-            self.quota.charge(Kind::Pages, pages)?;
+            inner.quota.charge(Kind::Pages, pages)?;
             let run = Run { start, end, base: start, committed, protect, initial_protect: protect, view: None };
             if inner.vads.insert(run).is_err() {
-                self.quota.release(Kind::Pages, pages);
+                inner.quota.release(Kind::Pages, pages);
                 return Err(STATUS_INSUFFICIENT_RESOURCES);
             }
             inner.charged += pages;
@@ -175,7 +187,7 @@ impl AddressSpace {
             return Err(STATUS_CONFLICTING_ADDRESSES);
         }
         let pages = (end - start) / PAGE - committed_pages(&inner, start, end);
-        self.quota.charge(Kind::Pages, pages)?;
+        inner.quota.charge(Kind::Pages, pages)?;
         let changed = inner.vads.change(start, end, |run| {
             if !run.committed {
                 run.committed = true;
@@ -183,7 +195,7 @@ impl AddressSpace {
             }
         });
         if changed.is_err() {
-            self.quota.release(Kind::Pages, pages);
+            inner.quota.release(Kind::Pages, pages);
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
         inner.charged += pages;
@@ -269,7 +281,7 @@ impl AddressSpace {
 
     fn uncharge(&self, inner: &mut Inner, pages: u64) {
         inner.charged -= pages;
-        self.quota.release(Kind::Pages, pages);
+        inner.quota.release(Kind::Pages, pages);
     }
 
     /// NtProtectVirtualMemory. Returns the range and the first page's former protection.
@@ -380,7 +392,7 @@ impl AddressSpace {
         let mut inner = self.lock()?;
         let start = Self::place(&inner, base, size, top_down)?;
         let pages = if protect == PAGE_WRITECOPY { size / PAGE } else { 0 };
-        self.quota.charge(Kind::Pages, pages)?;
+        inner.quota.charge(Kind::Pages, pages)?;
         let run = Run {
             start,
             end: start + size,
@@ -391,7 +403,7 @@ impl AddressSpace {
             view: Some((section.clone(), offset)),
         };
         if inner.vads.insert(run).is_err() {
-            self.quota.release(Kind::Pages, pages);
+            inner.quota.release(Kind::Pages, pages);
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
         inner.charged += pages;
@@ -432,11 +444,11 @@ impl AddressSpace {
         let (protect, view) = (run.protect, run.view.as_ref().map(|(s, o)| (s.clone(), o + (page - run.base))));
         let mut tables = 0;
         let entry = paging::find_or_make(self.root, page, U, || {
-            self.quota.charge(Kind::Pages, 1).ok()?;
+            inner.quota.charge(Kind::Pages, 1).ok()?;
             let table = paging::new_table();
             match table {
                 Some(_) => tables += 1,
-                None => self.quota.release(Kind::Pages, 1),
+                None => inner.quota.release(Kind::Pages, 1),
             }
             table
         });
@@ -513,7 +525,7 @@ impl AddressSpace {
         inner.dead = true;
         self.unmap(&mut inner, USER_MIN, USER_MAX);
         let runs = inner.vads.take();
-        self.quota.release(Kind::Pages, inner.charged - 1);
+        inner.quota.release(Kind::Pages, inner.charged - 1);
         inner.charged = 1;
         drop(inner);
         drop(runs);
@@ -525,7 +537,7 @@ impl Drop for AddressSpace {
         self.clear();
         debug_assert!(self.active.load(Ordering::Relaxed) == 0);
         paging::free_tables(self.root);
-        self.quota.release(Kind::Pages, 1);
+        self.inner.get_mut().quota.release(Kind::Pages, 1);
     }
 }
 

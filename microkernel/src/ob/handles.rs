@@ -195,7 +195,7 @@ impl HandleTable {
                 continue;
             }
             let copy = Entry {
-                target: Target::Open(open.clone()),
+                target: Target::Open(open.another(entry.access)),
                 access: entry.access,
                 attributes: entry.attributes,
             };

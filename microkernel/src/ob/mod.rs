@@ -217,7 +217,6 @@ impl Object {
     fn close(&self) {
         let notice = self.header().name_notice.lock().take();
         match self {
-            Self::Port(o) => o.close(),
             Self::Server(o) => o.close(),
             Self::Process(o) => o.last_handle_closed(),
             _ => {}
@@ -229,21 +228,37 @@ impl Object {
 }
 
 /// A counted handle to an object: in a handle table, or on its way in a message.
+///
+/// A port is kept open by the handles that may receive on it; one that may only connect does not keep a dead server's
+/// port alive.
 pub struct HandleRef {
     object: Object,
+    receives: bool,
+}
+
+fn receives(object: &Object, access: u32) -> bool {
+    matches!(object, Object::Port(_)) && access & abi::ob::PORT_ALL_ACCESS == abi::ob::PORT_ALL_ACCESS
 }
 
 impl HandleRef {
-    /// A first handle to a new object, or a further one to an object that cannot be closed for good (process, thread).
-    /// `None` when the object was closed.
-    pub fn new(object: Object) -> Option<Self> {
+    fn count(object: Object, receives: bool) -> Self {
+        if let (Object::Port(port), true) = (&object, receives) {
+            port.receivers.fetch_add(1, Ordering::AcqRel);
+        }
+        Self { object, receives }
+    }
+
+    /// A first handle to a new object, or a further one to an object that cannot be closed for good (process, thread),
+    /// which will grant `access`. `None` when the object was closed.
+    pub fn new(object: Object, access: u32) -> Option<Self> {
         let header = object.header();
         header.handles.fetch_add(1, Ordering::AcqRel);
         if header.closed.load(Ordering::Acquire) {
             header.handles.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        Some(Self { object })
+        let receives = receives(&object, access);
+        Some(Self::count(object, receives))
     }
 
     /// The object.
@@ -251,28 +266,32 @@ impl HandleRef {
         &self.object
     }
 
+    /// A further handle that will grant `access`.
+    pub fn another(&self, access: u32) -> Self {
+        self.object.header().handles.fetch_add(1, Ordering::AcqRel);
+        Self::count(self.object.clone(), receives(&self.object, access))
+    }
+
     /// A further handle to an object that is not closed. Unlike [`HandleRef::new`] it refuses an object whose last
     /// handle has just gone.
-    pub fn reopen(object: &Object) -> Option<Self> {
+    pub fn reopen(object: &Object, access: u32) -> Option<Self> {
         let header = object.header();
-        header
+        let counted = header
             .handles
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n > 0).then_some(n + 1))
-            .ok()
-            .map(|_| Self { object: object.clone() })
-    }
-}
-
-impl Clone for HandleRef {
-    fn clone(&self) -> Self {
-        self.object.header().handles.fetch_add(1, Ordering::AcqRel);
-        Self { object: self.object.clone() }
+            .is_ok();
+        counted.then(|| Self::count(object.clone(), receives(object, access)))
     }
 }
 
 impl Drop for HandleRef {
     fn drop(&mut self) {
         let header = self.object.header();
+        if let (Object::Port(port), true) = (&self.object, self.receives)
+            && port.receivers.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            defer(&self.object);
+        }
         if header.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Processes and threads can be opened again by id; everything else is closed for good.
             if !matches!(self.object, Object::Process(_) | Object::Thread(_)) {
@@ -325,6 +344,10 @@ fn run_deferred_list() {
             object
         };
         object.header().queued.store(false, Ordering::Release);
+        match &object {
+            Object::Port(port) if port.receivers.load(Ordering::Acquire) == 0 => port.close(),
+            _ => {}
+        }
         // A process or thread may have been opened again meanwhile.
         if object.header().handle_count() == 0 {
             object.close();

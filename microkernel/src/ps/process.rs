@@ -129,10 +129,13 @@ impl Process {
         self.quota.lock().clone()
     }
 
-    /// Gives it a quota block of its own, for what it and its children spend from now on.
-    pub fn set_quota(&self, block: Ref<QuotaBlock>) {
-        let old = core::mem::replace(&mut *self.quota.lock(), block);
+    /// Gives it a quota block of its own: its memory is charged there at once, all else that it and its children spend
+    /// from now on.
+    pub fn set_quota(&self, block: &Ref<QuotaBlock>) -> Result<(), NtStatus> {
+        self.space.set_quota(block)?;
+        let old = core::mem::replace(&mut *self.quota.lock(), block.clone());
         drop(old);
+        Ok(())
     }
 
     /// Image name.

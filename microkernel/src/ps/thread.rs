@@ -1,5 +1,6 @@
 //! The thread object: kernel stack, user stack and TEB, extended processor state, and its end.
 
+use crate::alpc::inbox::Inbox;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{apic, cpu, fpu, percpu, switch};
 use crate::ke::event::Signal;
@@ -78,6 +79,8 @@ pub struct Thread {
     pub created: i64,
     /// What it waits for in ALPC.
     pub alpc_wait: AlpcWait,
+    /// Where small messages are handed to it while it waits.
+    pub inbox: Inbox,
     /// Last park ticket taken; only the thread itself counts it up.
     pub ticket: AtomicU32,
     /// Processor time in ticks, up to the last switch away.
@@ -161,6 +164,7 @@ impl Thread {
             ended,
             created: crate::system_time(),
             alpc_wait: AlpcWait::default(),
+            inbox: Inbox::new(),
             ticket: AtomicU32::new(0),
             run_ticks: AtomicU64::new(0),
             name: Lock::new(heapless::String::new()),

@@ -3,6 +3,7 @@
 #![expect(clippy::too_many_arguments, reason = "NT's parameter lists")]
 
 use super::{OK, SysResult, insert_handle, user};
+use crate::alpc::fastpath;
 use crate::alpc::group::GroupRef;
 use crate::alpc::message::{Body, ReceiveBuffer};
 use crate::alpc::ops::{self, Connect, Outgoing, Via};
@@ -214,6 +215,16 @@ pub fn NtAlpcSendWaitReceivePort(
     } else {
         None
     };
+    if sends && SendMessageAttributes.is_null() {
+        let short = match (&buffer, port) {
+            (Some(buffer), _) if sync => fastpath::request(&via, SendMessage, buffer, until),
+            (Some(buffer), Some(port)) if reply => fastpath::reply_and_receive(port, SendMessage, buffer, until),
+            _ => None,
+        };
+        if let Some(result) = short {
+            return result;
+        }
+    }
     if sends {
         let message = Outgoing::capture(group, SendMessage, SendMessageAttributes)?;
         match (&buffer, port) {

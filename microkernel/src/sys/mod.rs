@@ -102,8 +102,8 @@ pub fn new_handle(object: Object, desired_access: u32, attributes: u32, to: Out<
     let (all, ..) = object.access_masks();
     let access = object.map_access(desired_access, all);
     if access & !all != 0 {
-        // The object goes with its only reference; a handle that is made and dropped closes it as its type wants.
-        drop(HandleRef::new(object));
+        // A handle that is made and dropped closes the object as its type wants.
+        drop(HandleRef::new(object, all));
         return Err(STATUS_ACCESS_DENIED);
     }
     insert_handle(object, access, attributes, to)
@@ -112,7 +112,7 @@ pub fn new_handle(object: Object, desired_access: u32, attributes: u32, to: Out<
 /// As [`new_handle`], with the access decided.
 pub fn insert_handle(object: Object, access: u32, attributes: u32, to: Out<Handle>) -> SysResult {
     let process = &sched::current().process;
-    let open = HandleRef::new(object).ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?;
+    let open = HandleRef::new(object, access).ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?;
     let attributes = attributes & (abi::ob::OBJ_INHERIT | abi::ob::OBJ_PROTECT_CLOSE);
     let entry = Entry { target: Target::Open(open), access, attributes };
     let handle = process.handles.insert(entry, process.quota().handle_limit())?;

@@ -73,30 +73,30 @@ fn duplicate(
     options: u32,
 ) -> SysResult {
     let same_process = core::ptr::eq(&raw const **source, &raw const *sched::current().process);
+    let wanted = |object: &Object, granted: u32| {
+        let access =
+            if options & DUPLICATE_SAME_ACCESS != 0 { granted } else { object.map_access(desired, granted) };
+        if access & !granted != 0 { Err(STATUS_ACCESS_DENIED) } else { Ok(access) }
+    };
     let found = match pseudo(handle).filter(|_| same_process) {
-        Some((object, access)) => Ok((HandleRef::new(object), access, 0)),
+        Some((object, granted)) => {
+            wanted(&object, granted).map(|access| (HandleRef::new(object, access), access, 0))
+        }
         None => source.handles.with(handle, |entry| {
+            let access = wanted(entry.target.object(), entry.access)?;
             let open = match &entry.target {
-                Target::Open(open) => Some(open.clone()),
-                Target::Name(object) => HandleRef::reopen(object),
+                Target::Open(open) => Some(open.another(access)),
+                Target::Name(object) => HandleRef::reopen(object, access),
             };
-            Ok((open, entry.access, entry.attributes))
+            Ok((open, access, entry.attributes))
         }),
     };
-    let (open, granted, old_attributes) = found?;
+    let (open, access, old_attributes) = found?;
     let open = open.ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?;
     if target.is_null() {
         return if options & DUPLICATE_CLOSE_SOURCE != 0 { OK } else { Err(STATUS_INVALID_HANDLE) };
     }
     let target = process_of(target, PROCESS_DUP_HANDLE)?;
-    let access = if options & DUPLICATE_SAME_ACCESS != 0 {
-        granted
-    } else {
-        open.object().map_access(desired, granted)
-    };
-    if access & !granted != 0 {
-        return Err(STATUS_ACCESS_DENIED);
-    }
     let kept = if options & DUPLICATE_SAME_ATTRIBUTES != 0 { old_attributes } else { attributes };
     let entry =
         Entry { target: Target::Open(open), access, attributes: kept & (OBJ_INHERIT | OBJ_PROTECT_CLOSE) };

@@ -8,7 +8,7 @@ use crate::ke::sched;
 use crate::kref::Ref;
 use crate::ob::Object;
 use crate::ps::{ids, thread};
-use crate::quota::QuotaBlock;
+use crate::quota::{QuotaBlock, is_system};
 use abi::NtStatus;
 use abi::alpc::ClientId;
 use abi::arg::{Handle, In, Out, Req};
@@ -57,9 +57,11 @@ pub fn NtTerminateProcess(ProcessHandle: Handle, ExitStatus: u32) -> SysResult {
     OK
 }
 
-/// What a caller may open of another process or thread: everything within its own quota block, else what is harmless.
+/// What a caller may open of another process or thread: everything within its own quota block and for the core
+/// servers, else what is harmless.
 fn grantable(owner: &Ref<QuotaBlock>, all: u32, limited: u32) -> u32 {
-    if Ref::same(owner, &sched::current().process.quota()) { all } else { limited | SYNCHRONIZE }
+    let own = sched::current().process.quota();
+    if Ref::same(owner, &own) || is_system(&own) { all } else { limited | SYNCHRONIZE }
 }
 
 fn open(object: Object, desired: u32, most: u32, attributes: u32, to: Out<Handle>) -> SysResult {
@@ -190,7 +192,7 @@ pub fn NtSetInformationProcess(
                 sched::current().process.handles.get(Handle(resource), RESOURCE_USE)?;
             resource.check(RESOURCE_QUOTA)?;
             let limits = QuotaLimits { pool, pages, processes, threads, handles_per_process };
-            process.set_quota(Ref::try_new(QuotaBlock::new(limits))?);
+            process.set_quota(&Ref::try_new(QuotaBlock::new(limits))?)?;
         }
         _ => return Err(STATUS_INVALID_INFO_CLASS),
     }

@@ -1,0 +1,138 @@
+//! The fast path: a small blocking request to a thread that waits, and the reply that waits for the next.
+//!
+//! What it handles: payload of at most [`INBOX_BYTES`], no attributes to send, nobody traces, the receiver is parked on
+//! the port with room for the message and nothing is queued before it. All checks come first; after the marked point
+//! nothing can fail: the receiver has the message in its inbox and is handed this processor, and the sender parks.
+//! Everything else returns `None` with nothing changed, and [`super::ops`] does it the long way with the same result.
+
+use crate::alpc::group::Fx;
+use crate::alpc::inbox::{INBOX_BYTES, Mail};
+use crate::alpc::message::{Body, ReceiveBuffer, read_header};
+use crate::alpc::ops::{self, Via, me, waiting};
+use crate::alpc::port::Port;
+use crate::arch::usercopy;
+use crate::ke::sched;
+use crate::sys::SysResult;
+use crate::trace;
+use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_REPLY, LPC_REQUEST, PORT_MESSAGE_SIZE, PortMessage};
+use abi::arg::In;
+use abi::info::WAIT_REASON_LPC_REPLY;
+use abi::status::*;
+use abi::trace::{TRACE_RECEIVE, TRACE_UNWAIT};
+use antares_core::alpc::Role;
+
+type Words = [u64; INBOX_BYTES / 8];
+
+/// Reads a message that fits an inbox; `None` for any other, and for a bad one.
+#[inline]
+fn read_small(message: In<PortMessage>, max_length: usize, data: &mut Words) -> Option<PortMessage> {
+    let header = read_header(message, max_length).ok()?;
+    let length = usize::from(header.data_length);
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(data).get_mut(..length)?;
+    let payload = message.address().wrapping_add(PORT_MESSAGE_SIZE as u64);
+    (length == 0 || usercopy::from_user(bytes, payload)).then_some(header)
+}
+
+/// Sends a request and blocks for its reply.
+#[inline]
+pub fn request(via: &Via, message: In<PortMessage>, buffer: &ReceiveBuffer, deadline: u64) -> Option<SysResult> {
+    let group = via.group();
+    if trace::is_on(group) {
+        return None;
+    }
+    let mut data = [0; INBOX_BYTES / 8];
+    let header = read_small(message, group.max_length, &mut data)?;
+    let (role, object) = match via {
+        Via::Port(port) => (port.role, None),
+        Via::Object(_, object) => (Role::Connection, Some(*object)),
+    };
+    let thread = sched::current();
+    let sender = me();
+    let waiter = sched::prepare_park();
+    let mut state = group.lock();
+    let direct = state.begin_direct(role, object, sender, waiter)?;
+    let mail = Mail {
+        id: direct.id,
+        message_type: LPC_REQUEST | LPC_CONTINUATION_REQUIRED,
+        length: header.data_length,
+        sender,
+        context: direct.context,
+        object,
+        sequence: direct.sequence,
+    };
+    thread.inbox.open(usize::MAX);
+    if !sched::post(direct.receiver, &mail, &data, true) {
+        thread.inbox.close();
+        state.cancel_direct(direct.id);
+        return None;
+    }
+    // Point of no return: the receiver has the message.
+    state.end_direct(direct.receiver);
+    drop(state);
+    let status = waiting(via.port_id(), direct.id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
+    thread.inbox.close();
+    if let Some(result) = thread.inbox.take(|mail, data| deliver(via, buffer, mail, data)) {
+        return Some(result);
+    }
+    Some(ops::finish_request(via, direct.id, status, buffer))
+}
+
+/// Answers a request whose sender is parked, then receives the next message.
+#[inline]
+pub fn reply_and_receive(
+    port: &Port,
+    message: In<PortMessage>,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Option<SysResult> {
+    let group = &port.group;
+    if trace::is_on(group) {
+        return None;
+    }
+    let mut data = [0; INBOX_BYTES / 8];
+    let header = read_small(message, group.max_length, &mut data)?;
+    let id = header.message_id;
+    let mail = Mail {
+        id,
+        message_type: LPC_REPLY,
+        length: header.data_length,
+        sender: me(),
+        context: 0,
+        object: None,
+        sequence: 0,
+    };
+    let mut state = group.lock();
+    let waiter = state.direct_answer(port.role, id)?;
+    if !sched::post(waiter, &mail, &data, true) {
+        return None;
+    }
+    // Point of no return: the sender has its answer.
+    state.end_answer(id);
+    drop(state);
+    Some(ops::receive(port, buffer, deadline))
+}
+
+/// Copies mail out to the thread that waited for it.
+pub fn deliver(via: &Via, buffer: &ReceiveBuffer, mail: &Mail, data: &[u8]) -> SysResult {
+    let reply = mail.message_type & 0xFF == LPC_REPLY;
+    if data.len() > buffer.room {
+        // Only a reply can be too long: a receiver's room was looked at before.
+        return Err(buffer.too_small(data.len()));
+    }
+    let port = match via {
+        Via::Port(port) => Some(*port),
+        Via::Object(..) => None,
+    };
+    let delivered = buffer.deliver_parts(port, mail, data, None);
+    if trace::is_on(via.group()) {
+        let details = trace::Details::of(mail.message_type, mail.length, false)
+            .attributes(delivered.unwrap_or(0))
+            .with(delivered.map(|_| mail.id), || mail.sender.process);
+        via.event(if reply { TRACE_UNWAIT } else { TRACE_RECEIVE }, details);
+    }
+    if delivered.is_err() && !reply {
+        let body = Body::from_bytes(data).ok();
+        via.group().lock().undo_direct(mail.id, body, &mut Fx::new(false));
+    }
+    delivered.map(|_| STATUS_SUCCESS)
+}
