@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use console::paint::{Geometry, Painter};
 use console::terminal::Terminal;
-use libnt::abi::mm::{PAGE_NOCACHE, PAGE_READWRITE, PAGE_SIZE};
+use libnt::abi::mm::{PAGE_READWRITE, PAGE_SIZE};
 use libnt::event::Event;
 use libnt::prelude::*;
 use libnt::proto::kd::HANDLE_DEBUG;
@@ -52,19 +52,33 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// The framebuffer that smss gave this server, if there is one that can be used.
+    /// The framebuffer that smss gave this server, if there is one that can be used; one that cannot is said.
     pub fn open() -> Option<Self> {
         let (memory, info) = env::framebuffer()?;
         let [red, green, blue, _] = info.shifts;
         let geometry =
-            Geometry::new(info.width, info.height, info.pitch, info.bits_per_pixel, [red, green, blue])?;
+            Geometry::new(info.width, info.height, info.pitch, info.bits_per_pixel, [red, green, blue]);
+        let Some(geometry) = geometry else {
+            libnt::io::log(format_args!("console: no text on this framebuffer: {info:?}"));
+            return None;
+        };
+        match Self::map(memory, geometry) {
+            Ok(screen) => Some(screen),
+            Err(status) => {
+                libnt::io::log(format_args!("console: the framebuffer cannot be mapped: {status}"));
+                None
+            }
+        }
+    }
+
+    fn map(memory: Handle, geometry: Geometry) -> NtResult<Self> {
         let bytes = (geometry.words() as u64 * 4).next_multiple_of(PAGE_SIZE);
-        let section = Section::physical(memory, bytes).ok()?;
-        let mut view = section.map(0, bytes, PAGE_READWRITE | PAGE_NOCACHE).ok()?;
+        let section = Section::physical(memory, bytes)?;
+        let mut view = section.map(0, bytes, PAGE_READWRITE)?;
         view.pixels().fill(0);
         let (columns, rows) = geometry.text_size();
         let (terminal, painter) = (Terminal::new(columns, rows), Painter::new(geometry));
-        Some(Self { view, terminal, painter, is_dirty: true })
+        Ok(Self { view, terminal, painter, is_dirty: true })
     }
 
     /// Takes output; it shows after [`Screen::paint`].
