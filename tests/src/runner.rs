@@ -49,6 +49,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// `group::name`.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Boots a machine and waits for its prompt. Its logs are kept if the test fails.
     pub fn boot(&self, machine: Machine) -> Result<Session, Failure> {
         Session::boot(&self.options(machine)).map_err(words)

@@ -1,6 +1,7 @@
 //! All system tests, a file per group.
 
 mod boot;
+mod docs;
 mod editor;
 mod exec;
 mod programs;
@@ -10,7 +11,7 @@ use crate::runner::Case;
 
 /// Every case, the slowest groups first.
 pub fn all() -> Vec<Case> {
-    [boot::cases(), programs::cases(), spine::cases(), exec::cases(), editor::cases()]
+    [boot::cases(), programs::cases(), spine::cases(), exec::cases(), editor::cases(), docs::cases()]
         .into_iter()
         .flatten()
         .collect()
