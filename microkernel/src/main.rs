@@ -147,7 +147,7 @@ fn platform(boot: &boot::BootInfo) {
 }
 
 fn sched_and_processors() -> u32 {
-    if ke::sched::add_cpu().is_err() {
+    if ke::sched::init().and_then(|()| ke::sched::add_cpu()).is_err() {
         stop(code::INSTALL_MORE_MEMORY, "no memory for the dispatcher");
     }
     cpus::start_others()

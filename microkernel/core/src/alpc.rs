@@ -1254,6 +1254,11 @@ impl<B: Body> Group<B> {
         })
     }
 
+    /// Who sent a message (nobody, if there is none).
+    pub fn sender(&self, id: u32) -> Sender {
+        self.messages.get(u64::from(id)).map_or(Sender::default(), |m| m.sender)
+    }
+
     /// Process at the other side of a connection.
     pub fn peer(&self, role: Role) -> u32 {
         match role {

@@ -152,6 +152,14 @@ impl<P: Copy> Dispatcher<P> {
         }
     }
 
+    /// Makes room for threads and objects, so that their usual number needs no more memory later.
+    pub fn reserve(&mut self, threads: usize, objects: usize) -> Result<(), NoMemory> {
+        self.threads.try_reserve(threads).map_err(|_| NoMemory)?;
+        self.free_threads.try_reserve(threads).map_err(|_| NoMemory)?;
+        self.timers.try_reserve(threads).map_err(|_| NoMemory)?;
+        self.objects.try_reserve(objects).map_err(|_| NoMemory)
+    }
+
     /// Adds the next processor (numbered from 0), offline.
     pub fn add_cpu(&mut self) -> Result<(), NoMemory> {
         let queues = [Queue { head: NONE, tail: NONE }; PRIORITIES];

@@ -20,17 +20,17 @@ use abi::info::WAIT_REASON_LPC_REPLY;
 use abi::status::*;
 use abi::trace::{TRACE_RECEIVE, TRACE_UNWAIT};
 use antares_core::alpc::Role;
+use core::mem::MaybeUninit;
 
-type Words = [u64; INBOX_BYTES / 8];
+type Words = [MaybeUninit<u64>; INBOX_BYTES / 8];
 
 /// Reads a message that fits an inbox; `None` for any other, and for a bad one.
 #[inline]
-fn read_small(message: In<PortMessage>, max_length: usize, data: &mut Words) -> Option<PortMessage> {
+fn read_small(message: In<PortMessage>, max_length: usize, data: &mut Words) -> Option<(PortMessage, &[u64])> {
     let header = read_header(message, max_length).ok()?;
-    let length = usize::from(header.data_length);
-    let bytes = zerocopy::IntoBytes::as_mut_bytes(data).get_mut(..length)?;
     let payload = message.address().wrapping_add(PORT_MESSAGE_SIZE as u64);
-    (length == 0 || usercopy::from_user(bytes, payload)).then_some(header)
+    let words = usercopy::words_from_user(data, payload, usize::from(header.data_length))?;
+    Some((header, words))
 }
 
 /// Sends a request and blocks for its reply.
@@ -40,8 +40,8 @@ pub fn request(via: &Via, message: In<PortMessage>, buffer: &ReceiveBuffer, dead
     if trace::is_on(group) {
         return None;
     }
-    let mut data = [0; INBOX_BYTES / 8];
-    let header = read_small(message, group.max_length, &mut data)?;
+    let mut data = [const { MaybeUninit::uninit() }; INBOX_BYTES / 8];
+    let (header, words) = read_small(message, group.max_length, &mut data)?;
     let (role, object) = match via {
         Via::Port(port) => (port.role, None),
         Via::Object(_, object) => (Role::Connection, Some(*object)),
@@ -61,7 +61,7 @@ pub fn request(via: &Via, message: In<PortMessage>, buffer: &ReceiveBuffer, dead
         sequence: direct.sequence,
     };
     thread.inbox.open(usize::MAX);
-    if !sched::post(direct.receiver, &mail, &data, true) {
+    if !sched::post(direct.receiver, &mail, words, true) {
         thread.inbox.close();
         state.cancel_direct(direct.id);
         return None;
@@ -89,8 +89,8 @@ pub fn reply_and_receive(
     if trace::is_on(group) {
         return None;
     }
-    let mut data = [0; INBOX_BYTES / 8];
-    let header = read_small(message, group.max_length, &mut data)?;
+    let mut data = [const { MaybeUninit::uninit() }; INBOX_BYTES / 8];
+    let (header, words) = read_small(message, group.max_length, &mut data)?;
     let id = header.message_id;
     let mail = Mail {
         id,
@@ -103,7 +103,7 @@ pub fn reply_and_receive(
     };
     let mut state = group.lock();
     let waiter = state.direct_answer(port.role, id)?;
-    if !sched::post(waiter, &mail, &data, true) {
+    if !sched::post(waiter, &mail, words, true) {
         return None;
     }
     // Point of no return: the sender has its answer.

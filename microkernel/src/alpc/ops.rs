@@ -121,8 +121,12 @@ pub fn send_datagram(via: &Via, message: Outgoing) -> Result<(), NtStatus> {
 pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<(), NtStatus> {
     let id = message.header.message_id;
     let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
+    let traced = trace::is_on(&port.group);
+    let asker = if traced { port.group.lock().sender(id).process } else { 0 };
     let result = port.group.lock().reply(port.role, id, me(), message.body, &mut Fx::new(will_block));
-    Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || 0));
+    if traced {
+        Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || asker));
+    }
     result
 }
 
@@ -134,7 +138,7 @@ pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadl
     let sent = via.send(message.body, Some(waiter));
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let id = sent?;
-    via.event(TRACE_WAIT_REPLY, trace::Details::id(id));
+    via.event(TRACE_WAIT_REPLY, trace::Details::id(id).with(Ok(id), || via.peer()));
     let thread = sched::current();
     thread.inbox.open(abi::alpc::ALPC_MAX_ALLOWED_MESSAGE_LENGTH);
     let status = waiting(via.port_id(), id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));

@@ -99,3 +99,21 @@ pub fn clear_ts() {
     // SAFETY: as for `set_ts`.
     unsafe { asm!("clts", options(nomem, nostack, preserves_flags)) };
 }
+
+/// Unmasked exceptions that the x87 status word holds.
+pub fn x87_exceptions() -> u32 {
+    let (mut status, mut control) = (0u16, 0u16);
+    // SAFETY: stores two words; the caller's thread owns the FPU now.
+    unsafe {
+        asm!("fnstsw [{}]", "fnstcw [{}]", in(reg) &raw mut status, in(reg) &raw mut control, options(nostack));
+    }
+    u32::from(status & !control & 0x3F)
+}
+
+/// Unmasked exceptions that MXCSR holds.
+pub fn sse_exceptions() -> u32 {
+    let mut mxcsr = 0u32;
+    // SAFETY: stores one word; the caller's thread owns the FPU now.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack)) };
+    mxcsr & !(mxcsr >> 7) & 0x3F
+}

@@ -10,6 +10,7 @@ use abi::mm::{USER_MAX, USER_MIN};
 use abi::status::{STATUS_ACCESS_VIOLATION, STATUS_INSUFFICIENT_RESOURCES};
 use alloc::vec::Vec;
 use core::arch::global_asm;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static SMAP: AtomicBool = AtomicBool::new(false);
@@ -68,6 +69,28 @@ fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
         unsafe { core::arch::asm!("clac", options(nomem, nostack)) };
     }
     left == 0
+}
+
+/// Copies `length` bytes from user memory into words that need not be initialised before. Returns the words that hold
+/// them, the last one filled up with zeros; `None` if they do not fit or cannot be read.
+#[inline]
+pub fn words_from_user<const N: usize>(
+    to: &mut [MaybeUninit<u64>; N],
+    address: u64,
+    length: usize,
+) -> Option<&[u64]> {
+    let words = length.div_ceil(8);
+    if words > N {
+        return None;
+    }
+    if let Some(last) = words.checked_sub(1) {
+        to[last].write(0);
+        if !is_user_range(address, length) || !copy(to.as_mut_ptr().cast(), address as *const u8, length) {
+            return None;
+        }
+    }
+    // SAFETY: the copy filled all words but the end of the last, which was zeroed.
+    Some(unsafe { core::slice::from_raw_parts(to.as_ptr().cast(), words) })
 }
 
 /// Copies from user memory into a new vector.

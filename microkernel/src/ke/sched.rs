@@ -113,6 +113,11 @@ pub fn with_thread<R>(thread: &Thread, with: impl FnOnce(&mut DispatchGuard) -> 
     alive.then(|| with(&mut guard))
 }
 
+/// Makes room for the usual number of threads and dispatcher objects.
+pub fn init() -> Result<(), NtStatus> {
+    lock().reserve(512, 2048).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+}
+
 /// Adds a processor to the dispatcher.
 pub fn add_cpu() -> Result<(), NtStatus> {
     lock().add_cpu().map_err(|_| STATUS_INSUFFICIENT_RESOURCES)

@@ -2,7 +2,7 @@
 
 use crate::arch::cpu;
 use crate::arch::idt::{TrapFrame, is_return_fault};
-use crate::arch::{apic, percpu, usercopy};
+use crate::arch::{apic, fpu, percpu, usercopy};
 use crate::bugcheck::{self, bugcheck};
 use crate::ke::sched;
 use crate::klog;
@@ -20,6 +20,7 @@ const MACHINE_CHECK_EXCEPTION: u32 = 0x9C;
 
 const STATUS_DATATYPE_MISALIGNMENT: NtStatus = NtStatus(0x8000_0002);
 const STATUS_ARRAY_BOUNDS_EXCEEDED: NtStatus = NtStatus(0xC000_008C);
+const STATUS_FLOAT_DENORMAL_OPERAND: NtStatus = NtStatus(0xC000_008D);
 
 /// Everything that [`crate::arch::idt`] catches comes here.
 #[unsafe(no_mangle)]
@@ -151,11 +152,26 @@ fn exception(frame: &mut TrapFrame, vector: u8) {
         5 => STATUS_ARRAY_BOUNDS_EXCEEDED,
         6 => STATUS_ILLEGAL_INSTRUCTION,
         13 if is_privileged(frame.rip) => STATUS_PRIVILEGED_INSTRUCTION,
-        16 | 19 => STATUS_FLOAT_INVALID_OPERATION,
+        16 => float_status(fpu::x87_exceptions()),
+        19 => float_status(fpu::sse_exceptions()),
         17 => STATUS_DATATYPE_MISALIGNMENT,
         _ => STATUS_ACCESS_VIOLATION,
     };
     end_program(frame, status, None);
+}
+
+/// The status for unmasked floating-point exceptions: IE 1, DE 2, ZE 4, OE 8, UE 16, PE 32 (Intel SDM vol. 1, 8.1.3.3
+/// and 10.2.3.1), the first in the order of their precedence.
+fn float_status(exceptions: u32) -> NtStatus {
+    match exceptions {
+        e if e & 1 != 0 => STATUS_FLOAT_INVALID_OPERATION,
+        e if e & 4 != 0 => STATUS_FLOAT_DIVIDE_BY_ZERO,
+        e if e & 2 != 0 => STATUS_FLOAT_DENORMAL_OPERAND,
+        e if e & 8 != 0 => STATUS_FLOAT_OVERFLOW,
+        e if e & 16 != 0 => STATUS_FLOAT_UNDERFLOW,
+        e if e & 32 != 0 => STATUS_FLOAT_INEXACT_RESULT,
+        _ => STATUS_FLOAT_INVALID_OPERATION,
+    }
 }
 
 /// Tells whether the instruction at a user address is one that only the kernel may execute (Intel SDM vol. 2, the

@@ -134,6 +134,10 @@ impl HandleTable {
 
     /// The object of a handle that must be open, of type `T`, and grant `access`; with the access it grants.
     pub fn get<T: Typed>(&self, handle: Handle, access: u32) -> Result<(T, u32), NtStatus> {
+        if matches!(handle, Handle::CURRENT_PROCESS | Handle::CURRENT_THREAD) {
+            // The calls that take pseudo handles have looked for them before.
+            return Err(STATUS_OBJECT_TYPE_MISMATCH);
+        }
         self.with(handle, |entry| {
             let Target::Open(open) = &entry.target else { return Err(STATUS_OBJECT_TYPE_MISMATCH) };
             let object = T::from_object(open.object()).ok_or(STATUS_OBJECT_TYPE_MISMATCH)?;

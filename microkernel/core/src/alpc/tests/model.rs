@@ -115,6 +115,10 @@ fn pick<T: Copy>(list: &[T], choice: u8) -> Option<T> {
     (!list.is_empty()).then(|| list[usize::from(choice) % list.len()])
 }
 
+fn one_in(n: u8, choice: u8) -> bool {
+    choice.is_multiple_of(n)
+}
+
 fn sender(thread: usize) -> Sender {
     Sender { process: 1 + thread as u32 / 2, thread: 100 + thread as u32 }
 }
@@ -151,7 +155,7 @@ impl World {
     }
 
     fn body(&mut self, choice: u8) -> Tag {
-        Tag { number: self.number(), length: if choice % 4 == 0 { LARGE } else { SMALL } }
+        Tag { number: self.number(), length: if one_in(4, choice) { LARGE } else { SMALL } }
     }
 
     fn waiter(&mut self, thread: usize) -> Waiter {
@@ -652,9 +656,9 @@ impl World {
     /// A port that some thread has or had a handle to.
     fn role(&self, choice: u8) -> Role {
         // Old connections are chosen now and then, living ones most of the time.
-        let living = choice % 16 != 0;
+        let living = !one_in(16, choice);
         let usable = |l: &Line| !living || !l.gone();
-        let role = if choice % 2 == 0 {
+        let role = if one_in(2, choice) {
             pick(&self.lines_where(|l| l.accepted && usable(l)), choice >> 2).map(Role::Server)
         } else {
             let held = |l: &Line| (l.client_held || l.phase == Phase::Disconnected) && usable(l);
@@ -664,28 +668,29 @@ impl World {
     }
 
     fn receiving_role(&self, choice: u8) -> Role {
-        if choice % 3 == 0 { Role::Connection } else { self.role(choice) }
+        if one_in(3, choice) { Role::Connection } else { self.role(choice) }
     }
 
     /// An id that this is meant for, or now and then just any.
     fn id(&self, choice: u8, wanted: impl Fn(&Letter) -> bool) -> u32 {
         let good: Vec<u32> = self.owed.iter().filter(|l| wanted(l)).filter_map(|l| l.id).collect();
         let any = self.seen_ids[self.seen_ids.len().saturating_sub(8)..].to_vec();
-        if choice % 8 != 0 { pick(&good, choice) } else { None }.or(pick(&any, choice)).unwrap()
+        if !one_in(8, choice) { pick(&good, choice) } else { None }.or(pick(&any, choice)).unwrap()
     }
 
     fn run(&mut self, (thread, what, choice, extra): Step) {
         let thread = usize::from(thread) % THREADS;
         match self.threads[thread] {
             Doing::Idle => self.start(thread, what, choice, extra),
-            Doing::Delivering { id, body } if what % 4 == 0 => self.undo_delivery(thread, id, body),
+            Doing::Delivering { id, body } if one_in(4, what) => self.undo_delivery(thread, id, body),
             Doing::Delivering { id, .. } => self.end_delivery(thread, id),
-            Doing::Waiting { role, room, woken: Some(STATUS_SUCCESS), .. } if what % 4 != 0 => {
+            Doing::Waiting { role, room, woken: Some(STATUS_SUCCESS), .. } if !one_in(4, what) => {
                 self.receive(thread, role, room, true);
             }
-            Doing::Waiting { woken: None, .. } if what % 4 != 0 => {}
+            Doing::Waiting { woken: None, .. } if !one_in(4, what) => {}
             Doing::Waiting { .. } => self.leave(thread),
-            Doing::Sending { woken: None, .. } | Doing::Connecting { woken: None, .. } if what % 8 != 0 => {}
+            Doing::Sending { woken: None, .. } | Doing::Connecting { woken: None, .. }
+                if !one_in(8, what) => {}
             Doing::Sending { .. } | Doing::Connecting { .. } => self.finish(thread),
         }
         self.check();
@@ -700,21 +705,21 @@ impl World {
             18..20 => self.refuse(self.id(choice, is_connect)),
             20..30 => self.send(thread, self.role(choice), false, extra),
             30..42 => self.send(thread, self.role(choice), true, extra),
-            42..46 => self.send_on_object(thread, extra % 2 == 0, choice),
+            42..46 => self.send_on_object(thread, one_in(2, extra), choice),
             46..56 => {
                 let id = self.id(choice, |l| !is_connect(l));
                 let letter = self.owed.iter().find(|l| l.id == Some(id));
-                let role = match letter.filter(|_| extra % 4 != 0) {
+                let role = match letter.filter(|_| !one_in(4, extra)) {
                     Some(l) if l.to_client => Role::Client(l.line),
-                    Some(l) if l.line != 0 && extra % 2 == 0 => Role::Server(l.line),
+                    Some(l) if l.line != 0 && one_in(2, extra) => Role::Server(l.line),
                     Some(_) => Role::Connection,
                     None => self.role(extra),
                 };
                 self.reply(thread, role, id, extra);
             }
             56..80 => {
-                let room = if extra % 5 == 0 { SMALL } else { LARGE };
-                self.receive(thread, self.receiving_role(choice), room, extra % 8 != 0);
+                let room = if one_in(5, extra) { SMALL } else { LARGE };
+                self.receive(thread, self.receiving_role(choice), room, !one_in(8, extra));
             }
             80..84 => self.notices(thread, choice, extra),
             84..88 => {
@@ -728,7 +733,7 @@ impl World {
                 }
             }
             91..93 => self.disconnect(self.role(choice)),
-            93 if extra % 4 == 0 && !self.closed => self.close_connection_port(),
+            93 if one_in(4, extra) && !self.closed => self.close_connection_port(),
             _ => self.settle(),
         }
     }
