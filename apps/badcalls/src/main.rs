@@ -48,8 +48,9 @@ fn main() -> NtResult<u32> {
 fn sweep(parent: u64) -> NtResult {
     for process in process::list()? {
         if process.information.inherited_from_unique_process_id == parent && process.name.is_empty() {
-            let orphan = process::Process::open(process.information.unique_process_id, PROCESS_TERMINATE)?;
-            orphan.terminate(STATUS_CANCELLED)?;
+            // It may be ending by itself.
+            let orphan = process::Process::open(process.information.unique_process_id, PROCESS_TERMINATE);
+            let _ = orphan.and_then(|orphan| orphan.terminate(STATUS_CANCELLED));
         }
     }
     Ok(())
