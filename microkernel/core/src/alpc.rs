@@ -732,6 +732,32 @@ impl<B: Body> Group<B> {
 
     // ----- receiving ---------------------------------------------------------------------------------------------
 
+    /// The first message that a port may receive; if there is none, the status if none will ever come.
+    fn first_for(&self, role: Role) -> Result<u64, Option<NtStatus>> {
+        let (id, end) = match role {
+            Role::Connection => (self.main.head, self.closed.then_some(STATUS_PORT_CLOSED)),
+            Role::Server(connection) => {
+                let c = self.connections.get(connection).ok_or(Some(STATUS_PORT_DISCONNECTED))?;
+                let mut id = if c.in_main == 0 { NO_LINK } else { self.main.head };
+                while let Some(m) = self.messages.get(id).filter(|m| m.connection != connection) {
+                    id = m.next;
+                }
+                (id, (c.state == ConnectionState::Disconnected).then_some(STATUS_PORT_DISCONNECTED))
+            }
+            Role::Client(connection) => {
+                let c = self.connections.get(connection).ok_or(Some(STATUS_PORT_DISCONNECTED))?;
+                let end = match c.state {
+                    ConnectionState::Pending | ConnectionState::Connected => None,
+                    ConnectionState::Refused => Some(STATUS_PORT_CONNECTION_REFUSED),
+                    ConnectionState::Cancelled => Some(STATUS_UNSUCCESSFUL),
+                    ConnectionState::Disconnected => Some(STATUS_PORT_DISCONNECTED),
+                };
+                (c.client_queue.head, end)
+            }
+        };
+        if id == NO_LINK { Err(end) } else { Ok(id) }
+    }
+
     /// Starts to receive the next message for a port into a buffer of `room` payload bytes.
     pub fn receive(
         &mut self,
@@ -740,44 +766,17 @@ impl<B: Body> Group<B> {
         receiver: Sender,
         fx: &mut impl Effects,
     ) -> Received<B> {
-        let id = match role {
-            Role::Connection => {
-                if self.closed {
-                    return Received::Status(STATUS_PORT_CLOSED);
+        let id = match self.first_for(role) {
+            Ok(id) => id,
+            Err(end) => {
+                // What a thread at a communication port was woken for may have been taken by a thread at the
+                // connection port that was woken for something else.
+                if matches!(role, Role::Server(_)) {
+                    self.pass_turn(false, 0, fx);
                 }
-                self.main.head
-            }
-            Role::Server(connection) => {
-                let Some(c) = self.connections.get(connection) else {
-                    return Received::Status(STATUS_PORT_DISCONNECTED);
-                };
-                let mut id = if c.in_main == 0 { NO_LINK } else { self.main.head };
-                while let Some(m) = self.messages.get(id).filter(|m| m.connection != connection) {
-                    id = m.next;
-                }
-                if id == NO_LINK && c.state == ConnectionState::Disconnected {
-                    return Received::Status(STATUS_PORT_DISCONNECTED);
-                }
-                id
-            }
-            Role::Client(connection) => {
-                let Some(c) = self.connections.get(connection) else {
-                    return Received::Status(STATUS_PORT_DISCONNECTED);
-                };
-                if c.client_queue.head == NO_LINK {
-                    match c.state {
-                        ConnectionState::Refused => return Received::Status(STATUS_PORT_CONNECTION_REFUSED),
-                        ConnectionState::Cancelled => return Received::Status(STATUS_UNSUCCESSFUL),
-                        ConnectionState::Disconnected => return Received::Status(STATUS_PORT_DISCONNECTED),
-                        _ => {}
-                    }
-                }
-                c.client_queue.head
+                return end.map_or(Received::Empty, Received::Status);
             }
         };
-        if id == NO_LINK {
-            return Received::Empty;
-        }
         let m = self.message(id);
         let (to_client, connection) = (m.to_client, m.connection);
         let length = m.body.as_ref().map_or(0, B::data_length);
@@ -1080,7 +1079,6 @@ impl<B: Body> Group<B> {
         let Some(c) = self.connections.get_mut(connection) else { return };
         c.state = ConnectionState::Disconnected;
         let notice = if by_client { c.close_notice } else { c.client_notice };
-        let tell = if by_client { c.server_open } else { c.client_open };
         let objects = [c.client_object, c.server_object];
         self.fail_requests(connection, STATUS_PORT_DISCONNECTED, fx);
         if !by_client {
@@ -1088,11 +1086,7 @@ impl<B: Body> Group<B> {
         }
         if let Some(m) = self.messages.get_mut(notice).filter(|m| m.place == Place::Reserved) {
             m.body = Some(B::default());
-            if tell {
-                self.post(notice, false, fx);
-            } else {
-                self.messages.remove(notice);
-            }
+            self.post(notice, false, fx);
         }
         for object in objects {
             fx.readable(object, true);

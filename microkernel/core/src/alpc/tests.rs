@@ -818,6 +818,29 @@ fn a_receiver_with_too_small_a_buffer_passes_its_turn_on() {
 }
 
 #[test]
+fn a_waiter_whose_message_was_taken_passes_its_turn_on() {
+    for ended in [false, true] {
+        let (mut w, one) = World::connected();
+        let two = w.pair();
+        w.wait(Role::Server(two), 1);
+        w.wait(Role::Connection, 2);
+        w.wait(Role::Connection, 3);
+        w.datagram(Role::Client(two), "a").unwrap();
+        w.datagram(Role::Client(one), "b").unwrap();
+        assert_eq!(w.woken(), [(1, STATUS_SUCCESS), (2, STATUS_SUCCESS)]);
+        assert_eq!(w.text(Role::Connection), "a", "the second was woken for the other message");
+        if ended {
+            w.disconnect(Role::Server(two)).unwrap();
+            w.expect_status(Role::Server(two), STATUS_PORT_DISCONNECTED);
+        } else {
+            w.expect_empty(Role::Server(two));
+        }
+        assert_eq!(w.woken(), [(3, STATUS_SUCCESS)]);
+        w.finish();
+    }
+}
+
+#[test]
 fn a_waiter_that_takes_anothers_message_leaves_nobody_asleep() {
     let (mut w, one) = World::connected();
     let two = w.pair();

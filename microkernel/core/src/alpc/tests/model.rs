@@ -942,7 +942,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_like_the_model(
@@ -960,5 +960,27 @@ proptest! {
         }
         world.settle();
         world.close_all(order);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Only sending, receiving at all kinds of ports, undoing and leaving: whose turn is it?
+    #[test]
+    fn no_turn_is_lost(
+        steps in proptest::collection::vec(
+            (any::<u8>(), prop_oneof![20..30u8, 56..80u8, Just(99)], any::<u8>(), any::<u8>()),
+            0..100,
+        ),
+    ) {
+        let mut world = World::new(0);
+        world.pair();
+        world.pair();
+        for step in steps {
+            world.run(step);
+        }
+        world.settle();
+        world.close_all(0);
     }
 }
