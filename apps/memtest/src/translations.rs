@@ -6,6 +6,7 @@
 use crate::probe;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
 use libnt::abi::mm::*;
 use libnt::prelude::*;
 use libnt::section::Section;
@@ -28,11 +29,10 @@ struct Stage {
     wrong: AtomicU32,
 }
 
-/// Waits, giving the processor away, until a condition holds.
+/// Waits until a condition holds. It sleeps rather than spins: the machine may have fewer processors than it shows.
 fn until(condition: impl Fn() -> bool) {
     while !condition() {
-        thread::yield_now();
-        core::hint::spin_loop();
+        libnt::time::sleep(Duration::from_micros(100));
     }
 }
 
