@@ -112,7 +112,7 @@ impl<'a> Frames<'a> {
         let mut first = 0;
         'search: while first + count <= limit {
             if first % 4096 == 0 && self.summary[first / 4096] == 0 {
-                first += 4096;
+                first = (first + 4096).next_multiple_of(align);
                 continue;
             }
             for frame in (first..first + count).rev() {
@@ -162,6 +162,18 @@ mod tests {
         assert_eq!(frames.total(), 250);
     }
 
+    #[test]
+    fn skipping_used_frames_keeps_the_alignment() {
+        const LIMIT: usize = 5 * 4096;
+        for align in [8192, 3, 5] {
+            let (mut bits, mut summary) = (vec![0; bitmap_words(LIMIT)], vec![0; summary_words(LIMIT)]);
+            let mut frames = Frames::new(&mut bits, &mut summary);
+            frames.add(4096, 4 * 4096);
+            let first = frames.alloc_contiguous(2, align).unwrap();
+            assert_eq!((first, first % align), (4096usize.next_multiple_of(align), 0));
+        }
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_set(ops in proptest::collection::vec((0u8..4, any::<u16>()), 0..300)) {
@@ -181,7 +193,7 @@ mod tests {
                         taken.push(frame);
                     }
                     1 => {
-                        let (count, align) = (n % 600 + 1, 1 << (n % 5));
+                        let (count, align) = (n % 600 + 1, 1 << (n % 14));
                         if let Some(first) = frames.alloc_contiguous(count, align) {
                             prop_assert_eq!(first % align, 0);
                             for frame in first..first + count {

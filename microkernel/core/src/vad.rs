@@ -230,7 +230,80 @@ mod tests {
         assert!(v.runs().is_empty());
     }
 
+    const PAGE: u64 = 0x1000;
+    const PAGES: u64 = 48;
+
+    /// The first or last place where a range fits, by trying all.
+    fn fits(used: &[Option<u64>], size: u64, align: u64, min: u64, max: u64, top_down: bool) -> Option<u64> {
+        let mut places = (min..max).filter(|start| {
+            start % align == 0
+                && start + size <= max
+                && (*start..start + size).all(|page| used.get(page as usize).is_none_or(Option::is_none))
+        });
+        if top_down { places.next_back() } else { places.next() }
+    }
+
     proptest! {
+        /// Regions come and go and change; each page's owner is kept in a plain array.
+        #[test]
+        fn behaves_like_an_array(
+            ops in proptest::collection::vec((0u8..6, 0..PAGES, 1u64..12, 0u32..4, 0..PAGES), 1..80),
+        ) {
+            let mut v = Vads::new();
+            let mut owner = [None; PAGES as usize];
+            let mut state = [(false, 4u32); PAGES as usize];
+            for (op, page, size, power, other) in ops {
+                let (align, top_down) = (1 << power, op % 2 == 0);
+                let (min, max) = (page.min(other), page.max(other));
+                match op {
+                    0 | 1 => {
+                        let found = v.find_free(size * PAGE, align * PAGE, min * PAGE, max * PAGE, top_down);
+                        let place = fits(&owner, size, align, min, max, top_down);
+                        prop_assert_eq!(found, place.map(|p| p * PAGE));
+                        if let Some(start) = place {
+                            v.insert(run(start * PAGE, (start + size) * PAGE)).unwrap();
+                            owner[start as usize..(start + size) as usize].fill(Some(start));
+                            state[start as usize..(start + size) as usize].fill((false, 4));
+                        }
+                    }
+                    2 => {
+                        let bounds = owner[page as usize].map(|base| {
+                            let end = (base..PAGES).find(|p| owner[*p as usize] != Some(base)).unwrap_or(PAGES);
+                            (base * PAGE, end * PAGE)
+                        });
+                        let base = v.find(page * PAGE).map(|run| run.base);
+                        prop_assert_eq!(base, owner[page as usize].map(|base| base * PAGE));
+                        prop_assert_eq!(base.and_then(|base| v.remove_region(base)), bounds);
+                        for slot in owner.iter_mut().filter(|o| o.map(|b| b * PAGE) == base && base.is_some()) {
+                            *slot = None;
+                        }
+                    }
+                    _ => {
+                        let end = (page + size).min(PAGES);
+                        let base = owner[page as usize];
+                        let within = base.is_some() && owner[page as usize..end as usize].iter().all(|o| *o == base);
+                        prop_assert_eq!(v.within_one_region(page * PAGE, end * PAGE), within);
+                        if within {
+                            let new = (op == 3, 1 << power);
+                            v.change(page * PAGE, end * PAGE, |r| (r.committed, r.protect) = new).unwrap();
+                            state[page as usize..end as usize].fill(new);
+                        }
+                    }
+                }
+                for (page, base) in owner.iter().enumerate() {
+                    let found = v.find(page as u64 * PAGE).map(|r| (r.base, (r.committed, r.protect)));
+                    prop_assert_eq!(found, base.map(|base| (base * PAGE, state[page])));
+                }
+                for pair in v.runs().windows(2) {
+                    prop_assert!(pair[0].end <= pair[1].start, "sorted");
+                    let same = Run { start: pair[0].start, end: pair[0].end, ..pair[1].clone() };
+                    prop_assert!(pair[0] != same, "runs that are equal are one");
+                }
+                let free = (min..=max).all(|p| owner[p as usize].is_none());
+                prop_assert_eq!(v.is_free(min * PAGE, (max + 1) * PAGE), free);
+            }
+        }
+
         #[test]
         fn change_is_page_exact(ops in proptest::collection::vec((0u64..64, 1u64..64, any::<bool>()), 1..40)) {
             let mut v = Vads::new();
