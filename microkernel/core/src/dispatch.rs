@@ -635,25 +635,29 @@ impl<P: Copy> Dispatcher<P> {
     }
 
     fn end_wait(&mut self, thread: u32, status: u32, hint: Option<u32>) {
-        self.unlink_blocks(thread);
-        self.timer_remove(thread);
+        let rec = self.rec(thread);
+        let (waits, timed) = (!rec.blocks.is_empty(), rec.heap != NONE);
+        if waits {
+            self.unlink_blocks(thread);
+        }
+        if timed {
+            self.timer_remove(thread);
+        }
         let rec = self.rec_mut(thread);
         rec.status = status;
         if core::mem::take(&mut rec.parked) {
             rec.woken = rec.ticket;
         }
-        let allowed = |cpu: &u32| {
-            let c = &self.cpus[*cpu as usize];
-            self.rec(thread).affinity >> cpu & 1 == 1 && c.handoff == NONE
-        };
-        match hint.filter(allowed) {
-            Some(cpu) => {
-                let rec = self.rec_mut(thread);
-                rec.state = State::Ready;
-                rec.cpu = cpu;
-                self.cpus[cpu as usize].handoff = thread;
-            }
-            None => self.make_ready(thread),
+        if let Some(cpu) = hint
+            && rec.affinity >> cpu & 1 == 1
+            && let Some(slot) = self.cpus.get_mut(cpu as usize).filter(|c| c.handoff == NONE)
+        {
+            slot.handoff = thread;
+            let rec = self.rec_mut(thread);
+            rec.state = State::Ready;
+            rec.cpu = cpu;
+        } else {
+            self.make_ready(thread);
         }
     }
 

@@ -117,12 +117,7 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         }
         for free in old..index as usize {
             self.slots.push(Slot { generation: self.first_generation, entry: Entry::Free(0) });
-            if self.free_tail == 0 {
-                self.free_head = free as u32;
-            } else {
-                self.slots[self.free_tail as usize].entry = Entry::Free(free as u32);
-            }
-            self.free_tail = free as u32;
+            self.free(free as u32);
         }
         self.slots.push(Slot { generation, entry: Entry::Used(value) });
         self.len += 1;
@@ -173,14 +168,37 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         self.len -= 1;
         if !retired {
             slot.generation = if last { 0 } else { slot.generation + 1 };
-            if self.free_tail == 0 {
-                self.free_head = index;
-            } else {
-                self.slots[self.free_tail as usize].entry = Entry::Free(index);
-            }
-            self.free_tail = index;
+            self.free(index);
         }
         Some(value)
+    }
+
+    /// Drops the entry with this key where it is. `false` if there is none.
+    pub fn discard(&mut self, key: u64) -> bool {
+        let index = Self::index_of(key);
+        let Some(slot) = self.slots.get_mut(index as usize) else { return false };
+        if slot.generation != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
+            return false;
+        }
+        let last = slot.generation == Self::LAST_GENERATION;
+        let retired = last && !self.wraps;
+        slot.entry = if retired { Entry::Retired } else { Entry::Free(0) };
+        self.len -= 1;
+        if !retired {
+            slot.generation = if last { 0 } else { slot.generation + 1 };
+            self.free(index);
+        }
+        true
+    }
+
+    /// Puts a slot at the end of the free list.
+    fn free(&mut self, index: u32) {
+        if self.free_tail == 0 {
+            self.free_head = index;
+        } else {
+            self.slots[self.free_tail as usize].entry = Entry::Free(index);
+        }
+        self.free_tail = index;
     }
 
     /// Key of the first entry in a slot at or after `index` (start with 0, go on with the key's index plus one).
@@ -281,7 +299,11 @@ mod tests {
                     }
                 } else {
                     let key = all[usize::from(n) % all.len()];
-                    prop_assert_eq!(table.remove(key), model.remove(&key));
+                    if n % 2 == 0 {
+                        prop_assert_eq!(table.discard(key), model.remove(&key).is_some());
+                    } else {
+                        prop_assert_eq!(table.remove(key), model.remove(&key));
+                    }
                 }
                 prop_assert_eq!(table.len(), model.len());
                 for key in &all {

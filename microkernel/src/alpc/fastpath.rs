@@ -51,14 +51,12 @@ pub fn request(via: &Via, message: In<PortMessage>, buffer: &ReceiveBuffer, dead
     let waiter = sched::prepare_park();
     let mut state = group.lock();
     let direct = state.begin_direct(role, object, sender, waiter)?;
+    let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let mail = Mail {
-        id: direct.id,
-        message_type: LPC_REQUEST | LPC_CONTINUATION_REQUIRED,
-        length: header.data_length,
-        sender,
         context: direct.context,
         object,
         sequence: direct.sequence,
+        ..Mail::new(direct.id, request, header.data_length, sender)
     };
     thread.inbox.open(usize::MAX);
     if !sched::post(direct.receiver, &mail, words, true) {
@@ -92,15 +90,7 @@ pub fn reply_and_receive(
     let mut data = [const { MaybeUninit::uninit() }; INBOX_BYTES / 8];
     let (header, words) = read_small(message, group.max_length, &mut data)?;
     let id = header.message_id;
-    let mail = Mail {
-        id,
-        message_type: LPC_REPLY,
-        length: header.data_length,
-        sender: me(),
-        context: 0,
-        object: None,
-        sequence: 0,
-    };
+    let mail = Mail::new(id, LPC_REPLY, header.data_length, me());
     let mut state = group.lock();
     let waiter = state.direct_answer(port.role, id)?;
     if !sched::post(waiter, &mail, words, true) {
@@ -112,9 +102,11 @@ pub fn reply_and_receive(
     Some(ops::receive(port, buffer, deadline))
 }
 
-/// Copies mail out to the thread that waited for it.
-pub fn deliver(via: &Via, buffer: &ReceiveBuffer, mail: &Mail, data: &[u8]) -> SysResult {
-    let reply = mail.message_type & 0xFF == LPC_REPLY;
+/// Copies mail out to the thread that waited for it; `bytes` are header and payload.
+pub fn deliver(via: &Via, buffer: &ReceiveBuffer, mail: &Mail, bytes: &[u8]) -> SysResult {
+    let header = &mail.header;
+    let reply = header.kind() == LPC_REPLY;
+    let data = &bytes[PORT_MESSAGE_SIZE..];
     if data.len() > buffer.room {
         // Only a reply can be too long: a receiver's room was looked at before.
         return Err(buffer.too_small(data.len()));
@@ -123,16 +115,16 @@ pub fn deliver(via: &Via, buffer: &ReceiveBuffer, mail: &Mail, data: &[u8]) -> S
         Via::Port(port) => Some(*port),
         Via::Object(..) => None,
     };
-    let delivered = buffer.deliver_parts(port, mail, data, None);
+    let delivered = buffer.deliver_mail(port, mail, bytes);
     if trace::is_on(via.group()) {
-        let details = trace::Details::of(mail.message_type, mail.length, false)
+        let details = trace::Details::of(header.message_type, header.data_length, false)
             .attributes(delivered.unwrap_or(0))
-            .with(delivered.map(|_| mail.id), || mail.sender.process);
+            .with(delivered.map(|_| header.message_id), || header.client_id.unique_process as u32);
         via.event(if reply { TRACE_UNWAIT } else { TRACE_RECEIVE }, details);
     }
     if delivered.is_err() && !reply {
         let body = Body::from_bytes(data).ok();
-        via.group().lock().undo_direct(mail.id, body, &mut Fx::new(false));
+        via.group().lock().undo_direct(header.message_id, body, &mut Fx::new(false));
     }
     delivered.map(|_| STATUS_SUCCESS)
 }

@@ -194,47 +194,33 @@ impl ReceiveBuffer {
 
     /// Copies a message out. On an error nothing has been given to the receiver. Returns the attributes delivered.
     pub fn deliver(&self, port: Option<&Port>, delivery: &Delivery<Body>) -> Result<u32, NtStatus> {
+        let data = &delivery.body.data;
         let mail = Mail {
-            id: delivery.id,
-            message_type: delivery.message_type,
-            length: delivery.body.data.len() as u16,
-            sender: delivery.sender,
             context: delivery.context,
             object: delivery.object,
             sequence: delivery.sequence,
+            ..Mail::new(delivery.id, delivery.message_type, data.len() as u16, delivery.sender)
         };
-        self.deliver_parts(port, &mail, &delivery.body.data, delivery.body.handle.as_ref())
-    }
-
-    /// As [`ReceiveBuffer::deliver`], from the parts of a message.
-    pub fn deliver_parts(
-        &self,
-        port: Option<&Port>,
-        delivery: &Mail,
-        data: &[u8],
-        handle: Option<&PassedHandle>,
-    ) -> Result<u32, NtStatus> {
-        let header = PortMessage {
-            data_length: data.len() as u16,
-            total_length: (data.len() + PORT_MESSAGE_SIZE) as u16,
-            message_type: delivery.message_type,
-            data_info_offset: 0,
-            client_id: ClientId {
-                unique_process: u64::from(delivery.sender.process),
-                unique_thread: u64::from(delivery.sender.thread),
-            },
-            message_id: delivery.id,
-            reserved: 0,
-            callback_id: 0,
-        };
-        user::write(self.message, &header)?;
+        user::write(self.message, &mail.header)?;
         if !data.is_empty() && !usercopy::to_user(self.message.address() + PORT_MESSAGE_SIZE as u64, data) {
             return Err(STATUS_ACCESS_VIOLATION);
         }
+        self.finish(port, &mail, delivery.body.handle.as_ref())
+    }
+
+    /// As [`ReceiveBuffer::deliver`], for a message whose header and payload are one run of bytes.
+    #[inline]
+    pub fn deliver_mail(&self, port: Option<&Port>, mail: &Mail, bytes: &[u8]) -> Result<u32, NtStatus> {
+        user::write_bytes(self.message.address(), bytes)?;
+        self.finish(port, mail, None)
+    }
+
+    #[inline]
+    fn finish(&self, port: Option<&Port>, mail: &Mail, handle: Option<&PassedHandle>) -> Result<u32, NtStatus> {
         if !self.length.is_null() {
-            user::write(Out::at(self.length.address()), &u64::from(header.total_length))?;
+            user::write(Out::at(self.length.address()), &u64::from(mail.header.total_length))?;
         }
-        if self.attributes.is_null() { Ok(0) } else { self.deliver_attributes(port, delivery, handle) }
+        if self.attributes.is_null() { Ok(0) } else { self.deliver_attributes(port, mail, handle) }
     }
 
     fn deliver_attributes(
@@ -254,7 +240,7 @@ impl ReceiveBuffer {
                 port_context: delivery.context,
                 message_context,
                 sequence: delivery.sequence,
-                message_id: delivery.id,
+                message_id: delivery.header.message_id,
                 callback_id: 0,
                 reserved: 0,
             };

@@ -65,10 +65,15 @@ impl Drop for DispatchGuard {
     }
 }
 
+#[inline]
 fn kick(kicks: u64) {
-    if kicks == 0 {
-        return;
+    if kicks != 0 {
+        kick_them(kicks);
     }
+}
+
+#[cold]
+fn kick_them(kicks: u64) {
     let me = percpu::this();
     if kicks >> me.index & 1 == 1 {
         me.reschedule.store(true, Ordering::Relaxed);
@@ -281,7 +286,7 @@ pub fn post(waiter: Waiter, mail: &Mail, data: &[u64], will_block: bool) -> bool
     let Some(pointer) = d.try_payload(waiter.thread) else { return false };
     // SAFETY: the record exists, so the thread is alive, and the lock keeps the record.
     let thread = unsafe { &*pointer.0 };
-    if usize::from(mail.length) > thread.inbox.room() {
+    if usize::from(mail.header.data_length) > thread.inbox.room() {
         return false;
     }
     let hint = will_block.then(|| percpu::this().index);

@@ -78,7 +78,7 @@ impl<B: Body> Group<B> {
 
     /// The receiver could not take it: as if nothing had been sent.
     pub fn cancel_direct(&mut self, id: u32) {
-        self.messages.remove(u64::from(id));
+        self.messages.discard(u64::from(id));
     }
 
     /// The receiver could not copy it out: the request goes to the front of the queue with `body`, or, without one, back
@@ -109,6 +109,6 @@ impl<B: Body> Group<B> {
 
     /// The sender has its answer: the request is done with.
     pub fn end_answer(&mut self, id: u32) {
-        self.messages.remove(u64::from(id));
+        self.messages.discard(u64::from(id));
     }
 }
