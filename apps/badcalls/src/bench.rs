@@ -1,5 +1,6 @@
 //! Good arguments for each call, so that one of them can be made bad.
 
+use core::time::Duration;
 use libnt::abi::alpc::{AlpcPortAttributes, LPC_CONNECTION_REQUEST, PortMessage};
 use libnt::abi::arg::Dir;
 use libnt::abi::mm::{
@@ -197,7 +198,9 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        // Each bench has a process; without waiting there would soon be more of them than the quota allows.
         let _ = calls::terminate_process(self.process.raw(), STATUS_SUCCESS);
+        let _ = libnt::wait::one(self.process.raw(), Some(Duration::from_secs(10)));
     }
 }
 
