@@ -81,10 +81,32 @@ impl Line {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Doing {
     Idle,
-    Connecting { line: u64, id: u32, waiter: Waiter, woken: Option<NtStatus> },
-    Sending { id: u32, waiter: Waiter, woken: Option<NtStatus> },
-    Waiting { role: Role, room: usize, waiter: Waiter, woken: Option<NtStatus> },
-    Delivering { id: u32, body: Tag },
+    Connecting {
+        line: u64,
+        id: u32,
+        waiter: Waiter,
+        woken: Option<NtStatus>,
+    },
+    Sending {
+        id: u32,
+        waiter: Waiter,
+        woken: Option<NtStatus>,
+    },
+    Waiting {
+        role: Role,
+        room: usize,
+        waiter: Waiter,
+        woken: Option<NtStatus>,
+    },
+    Delivering {
+        id: u32,
+        body: Tag,
+    },
+    /// Has a request that was handed over directly and copies it out.
+    Handed {
+        id: u32,
+        body: Tag,
+    },
 }
 
 /// One step: which thread, what, and two choices.
@@ -364,6 +386,78 @@ impl World {
         } else {
             self.sent(thread, sent, line, matches!(role, Role::Server(_)), None, body, waiter);
         }
+    }
+
+    /// A blocking request straight to a thread that waits. `false`: it must go the long way.
+    fn hand_over(&mut self, thread: usize, role: Role, object: Option<ObjectContext>, choice: u8) -> bool {
+        let body = self.body(choice);
+        let waiter = self.waiter(thread);
+        let direct = self.group.begin_direct(role, object, sender(thread), waiter);
+        let line = match (role, object) {
+            (_, Some(_)) if !self.closed => Some(0),
+            (Role::Client(line), None) if self.lines[&line].phase == Phase::Connected => Some(line),
+            _ => None,
+        };
+        let receiver = line.filter(|_| self.depth(Role::Connection) == 0).and_then(|line| {
+            let may = |(role, _): &(Role, Waiter)| *role == Role::Connection || *role == Role::Server(line);
+            self.waiting.iter().copied().find(may)
+        });
+        assert_eq!(direct.map(|d| d.receiver), receiver.map(|(_, waiter)| waiter));
+        let Some((direct, (_, receiver))) = direct.zip(receiver) else { return false };
+        self.delivered += 1;
+        assert_eq!(direct.sequence, self.delivered);
+        if one_in(4, choice) {
+            self.group.cancel_direct(direct.id);
+            return false;
+        }
+        self.group.end_direct(receiver);
+        self.waiting.retain(|(_, w)| *w != receiver);
+        self.threads[receiver.thread as usize] = Doing::Handed { id: direct.id, body };
+        self.threads[thread] = Doing::Sending { id: direct.id, waiter, woken: None };
+        self.seen_ids.push(direct.id);
+        self.owed.push(Letter {
+            id: Some(direct.id),
+            kind: LPC_REQUEST | LPC_CONTINUATION_REQUIRED,
+            from: sender(thread),
+            line: line.unwrap(),
+            to_client: false,
+            object,
+            body,
+            blocked: Some(waiter),
+        });
+        true
+    }
+
+    /// The receiver of a direct request has it, or could not copy it out.
+    fn finish_handed(&mut self, thread: usize, id: u32, body: Tag, choice: u8) {
+        self.threads[thread] = Doing::Idle;
+        if !one_in(4, choice) {
+            return;
+        }
+        let kept = one_in(8, choice).then_some(body);
+        self.group.undo_direct(id, kept, &mut self.log);
+        if let Some(at) = self.owed.iter().position(|l| l.id == Some(id)) {
+            let letter = self.owed.remove(at);
+            match kept {
+                Some(_) => self.queued.insert(0, letter),
+                None => self.expect(letter.blocked.unwrap(), STATUS_INSUFFICIENT_RESOURCES),
+            }
+        }
+    }
+
+    /// A reply handed to its blocked sender. `false`: there is nothing to reply to.
+    fn hand_back(&mut self, role: Role, id: u32) -> bool {
+        let found = self
+            .owed
+            .iter()
+            .position(|l| l.id == Some(id) && kind_of(l) == LPC_REQUEST && Self::is_for(l, role));
+        let waiter = found.and_then(|at| self.owed[at].blocked);
+        assert_eq!(self.group.direct_answer(role, id), waiter);
+        let Some((at, waiter)) = found.zip(waiter) else { return false };
+        self.owed.remove(at);
+        self.group.end_answer(id);
+        self.threads[waiter.thread as usize] = Doing::Idle;
+        true
     }
 
     fn send_on_object(&mut self, thread: usize, sync: bool, choice: u8) {
@@ -684,6 +778,7 @@ impl World {
             Doing::Idle => self.start(thread, what, choice, extra),
             Doing::Delivering { id, body } if one_in(4, what) => self.undo_delivery(thread, id, body),
             Doing::Delivering { id, .. } => self.end_delivery(thread, id),
+            Doing::Handed { id, body } => self.finish_handed(thread, id, body, what),
             Doing::Waiting { role, room, woken: Some(STATUS_SUCCESS), .. } if !one_in(4, what) => {
                 self.receive(thread, role, room, true);
             }
@@ -704,8 +799,18 @@ impl World {
             10..18 => self.accept(thread, self.id(choice, is_connect), extra),
             18..20 => self.refuse(self.id(choice, is_connect)),
             20..30 => self.send(thread, self.role(choice), false, extra),
-            30..42 => self.send(thread, self.role(choice), true, extra),
-            42..46 => self.send_on_object(thread, one_in(2, extra), choice),
+            30..42 => {
+                let role = self.role(choice);
+                if one_in(2, extra) || !self.hand_over(thread, role, None, extra) {
+                    self.send(thread, role, true, extra);
+                }
+            }
+            42..46 => {
+                let object = ObjectContext { context: 5, access: 1, server_type: 2 };
+                if !one_in(3, extra) || !self.hand_over(thread, Role::Connection, Some(object), extra) {
+                    self.send_on_object(thread, one_in(2, extra), choice);
+                }
+            }
             46..56 => {
                 let id = self.id(choice, |l| !is_connect(l));
                 let letter = self.owed.iter().find(|l| l.id == Some(id));
@@ -715,7 +820,9 @@ impl World {
                     Some(_) => Role::Connection,
                     None => self.role(extra),
                 };
-                self.reply(thread, role, id, extra);
+                if one_in(2, choice) || !self.hand_back(role, id) {
+                    self.reply(thread, role, id, extra);
+                }
             }
             56..80 => {
                 let room = if one_in(5, extra) { SMALL } else { LARGE };
@@ -790,6 +897,7 @@ impl World {
                 Doing::Idle => {}
                 Doing::Delivering { id, body } if order & 4 != 0 => self.undo_delivery(thread, id, body),
                 Doing::Delivering { id, .. } => self.end_delivery(thread, id),
+                Doing::Handed { id, body } => self.finish_handed(thread, id, body, order),
                 Doing::Waiting { .. } => self.leave(thread),
                 Doing::Sending { .. } | Doing::Connecting { .. } => self.finish(thread),
             }
@@ -970,7 +1078,7 @@ proptest! {
     #[test]
     fn no_turn_is_lost(
         steps in proptest::collection::vec(
-            (any::<u8>(), prop_oneof![20..30u8, 56..80u8, Just(99)], any::<u8>(), any::<u8>()),
+            (any::<u8>(), prop_oneof![20..30u8, 56..80u8, 30..42u8, Just(99)], any::<u8>(), any::<u8>()),
             0..100,
         ),
     ) {
