@@ -159,17 +159,17 @@ pub fn read() -> Result<&'static BootInfo, &'static str> {
     // Revision 2 gives a direct-map address; later ones a physical one.
     let rsdp = RSDP.get_response().map(|r| r.address() as u64);
     let rsdp = rsdp.map(|address| if address >= direct_map { address - direct_map } else { address });
-    let framebuffer = FRAMEBUFFER
-        .get_response()
-        .and_then(|response| response.framebuffers().next())
-        .map_or(FramebufferInformation::default(), |fb| FramebufferInformation {
+    let framebuffer = FRAMEBUFFER.get_response().and_then(|response| response.framebuffers().next()).map_or(
+        FramebufferInformation::default(),
+        |fb| FramebufferInformation {
             physical: (fb.addr() as u64).wrapping_sub(direct_map),
             pitch: fb.pitch(),
             width: fb.width() as u32,
             height: fb.height() as u32,
             bits_per_pixel: u32::from(fb.bpp()),
             shifts: [fb.red_mask_shift(), fb.green_mask_shift(), fb.blue_mask_shift(), 0],
-        });
+        },
+    );
     Ok(INFO.call_once(|| BootInfo {
         regions,
         modules,
@@ -197,4 +197,3 @@ pub fn boot_processor() -> u32 {
 pub fn loader() -> (&'static str, &'static str) {
     LOADER.get_response().map_or(("unknown loader", ""), |response| (response.name(), response.version()))
 }
-

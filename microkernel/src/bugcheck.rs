@@ -17,7 +17,6 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// NT's bugcheck codes, those that the kernel uses.
-#[expect(missing_docs, reason = "the names are NT's")]
 pub mod code {
     pub const IRQL_NOT_LESS_OR_EQUAL: u32 = 0x0A;
     pub const MEMORY_MANAGEMENT: u32 = 0x1A;
@@ -141,7 +140,7 @@ fn screen(
     let (rip, _, rbp) = here();
     match frame {
         Some(frame) => {
-            let ring = if frame.from_user() { "user" } else { "kernel" };
+            let ring = if frame.is_user() { "user" } else { "kernel" };
             writeln!(
                 out,
                 "Trap {:#04x}, error code {:#x}, from {ring} mode",
@@ -156,7 +155,7 @@ fn screen(
     writeln!(out, "cr4={cr4:016x} efer={efer:016x} gs={:016x}", cpu::rdmsr(cpu::msr::GS_BASE))?;
     writeln!(out)?;
     writeln!(out, "Stack:")?;
-    match frame.filter(|frame| !frame.from_user()) {
+    match frame.filter(|frame| !frame.is_user()) {
         Some(frame) => walk(out, frame.rip, frame.rbp, Some(frame.rsp))?,
         None => walk(out, rip, rbp, None)?,
     }

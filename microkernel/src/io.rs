@@ -32,11 +32,17 @@ impl Resource {
     }
 
     /// A narrower resource.
-    pub fn derive(&self, quota: &Ref<QuotaBlock>, kind: u32, base: u64, length: u64) -> Result<Ref<Self>, NtStatus> {
+    pub fn derive(
+        &self,
+        quota: &Ref<QuotaBlock>,
+        kind: u32,
+        base: u64,
+        length: u64,
+    ) -> Result<Ref<Self>, NtStatus> {
         let ranged = matches!(kind, RESOURCE_IO_PORTS | RESOURCE_PHYSICAL | RESOURCE_IRQ);
         let single = matches!(kind, RESOURCE_DEBUG | RESOURCE_POWER | RESOURCE_QUOTA);
-        let within = self.kind == RESOURCE_ROOT
-            || (self.kind == kind && (!ranged || self.covers(base, length)));
+        let within =
+            self.kind == RESOURCE_ROOT || (self.kind == kind && (!ranged || self.covers(base, length)));
         if !(ranged || single) || !within || (ranged && (length == 0 || base.checked_add(length).is_none())) {
             return Err(STATUS_INVALID_PARAMETER);
         }

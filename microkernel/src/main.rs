@@ -82,7 +82,11 @@ extern "C" fn kernel_entry() -> ! {
     let usable: u64 =
         boot.regions().iter().filter(|r| r.kind == boot::RegionKind::Usable).map(|r| r.length).sum();
     if usable < LEAST_MEMORY || mm::init(boot).is_none() {
-        klog::write(format_args!("\n{} MiB of usable memory, {} MiB needed.\n", usable >> 20, LEAST_MEMORY >> 20));
+        klog::write(format_args!(
+            "\n{} MiB of usable memory, {} MiB needed.\n",
+            usable >> 20,
+            LEAST_MEMORY >> 20
+        ));
         stop(code::INSTALL_MORE_MEMORY, "too little memory");
     }
     if cpus::init_boot_processor().is_err() {
@@ -106,7 +110,10 @@ extern "C" fn kernel_entry() -> ! {
             stop(code::PROCESS1_INITIALIZATION_FAILED, "the boot module `smss` is missing");
         }
         Err(init::Failure::Damaged) => {
-            stop(code::PROCESS1_INITIALIZATION_FAILED, "the boot module `smss` is damaged (no x86-64 program)");
+            stop(
+                code::PROCESS1_INITIALIZATION_FAILED,
+                "the boot module `smss` is damaged (no x86-64 program)",
+            );
         }
         Err(init::Failure::Status(status)) => {
             klog::write(format_args!("\n*** {status}\n"));

@@ -72,7 +72,13 @@ impl QuotaBlock {
     /// The limits.
     pub fn limits(&self) -> QuotaLimits {
         let at = |i: usize| self.limits[i].load(Ordering::Relaxed);
-        QuotaLimits { pool: at(0), pages: at(1), processes: at(2), threads: at(3), handles_per_process: at(4) }
+        QuotaLimits {
+            pool: at(0),
+            pages: at(1),
+            processes: at(2),
+            threads: at(3),
+            handles_per_process: at(4),
+        }
     }
 
     /// What is charged now.

@@ -66,11 +66,6 @@ impl<T, const RANK: u32> Lock<T, RANK> {
         Guard { inner: self.inner.lock() }
     }
 
-    /// Takes the lock if nobody holds it. For crash reports only: the order is not checked.
-    pub fn peek<R>(&self, with: impl FnOnce(&T) -> R) -> Option<R> {
-        self.inner.try_lock().map(|guard| with(&guard))
-    }
-
     /// Puts a value in without the check of the order, where another lock of the same rank is held and nobody else
     /// can want this one.
     pub fn set_unshared(&self, value: T) {

@@ -45,7 +45,12 @@ pub fn init(cpus: u32, tsc_boot: u64) -> Option<()> {
     for offset in (0..bytes).step_by(4096) {
         // SAFETY: frames just taken, in the direct map.
         unsafe { phys_to_virt(physical + offset).write_bytes(0, 4096) };
-        paging::map_kernel(kernel_root(), TRACE_BASE + offset, physical + offset, paging::W | paging::NX | paging::G)?;
+        paging::map_kernel(
+            kernel_root(),
+            TRACE_BASE + offset,
+            physical + offset,
+            paging::W | paging::NX | paging::G,
+        )?;
     }
     let header = TraceHeader {
         cpus,

@@ -26,7 +26,11 @@ type Words = [MaybeUninit<u64>; INBOX_BYTES / 8];
 
 /// Reads a message that fits an inbox; `None` for any other, and for a bad one.
 #[inline]
-fn read_small(message: In<PortMessage>, max_length: usize, data: &mut Words) -> Option<(PortMessage, &[u64])> {
+fn read_small(
+    message: In<PortMessage>,
+    max_length: usize,
+    data: &mut Words,
+) -> Option<(PortMessage, &[u64])> {
     let header = read_header(message, max_length).ok()?;
     let payload = message.address().wrapping_add(PORT_MESSAGE_SIZE as u64);
     let words = usercopy::words_from_user(data, payload, usize::from(header.data_length))?;
@@ -35,7 +39,12 @@ fn read_small(message: In<PortMessage>, max_length: usize, data: &mut Words) -> 
 
 /// Sends a request and blocks for its reply.
 #[inline]
-pub fn request(via: &Via, message: In<PortMessage>, buffer: &ReceiveBuffer, deadline: u64) -> Option<SysResult> {
+pub fn request(
+    via: &Via,
+    message: In<PortMessage>,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Option<SysResult> {
     let group = via.group();
     if trace::is_on(group) {
         return None;

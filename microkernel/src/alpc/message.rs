@@ -9,10 +9,10 @@ use crate::ob::HandleRef;
 use crate::ob::handles::{Entry, Target};
 use crate::quota::{Charge, Kind, QuotaBlock};
 use crate::sys::user;
+use abi::NtStatus;
 use abi::alpc::*;
 use abi::arg::{In, InOut, Out};
 use abi::status::*;
-use abi::NtStatus;
 use alloc::vec::Vec;
 use antares_core::alpc::Delivery;
 use zerocopy::IntoBytes;
@@ -44,7 +44,11 @@ impl antares_core::alpc::Body for Body {
 impl Body {
     /// An empty body that is charged.
     pub fn empty(quota: &Ref<QuotaBlock>) -> Result<Self, NtStatus> {
-        Ok(Self { data: Vec::new(), handle: None, _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?) })
+        Ok(Self {
+            data: Vec::new(),
+            handle: None,
+            _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?),
+        })
     }
 
     /// A body for payload that is in the kernel already; a thread's own, so not charged.
@@ -124,8 +128,13 @@ fn capture_handle(
         if access & !entry.access != 0 {
             return Err(STATUS_ACCESS_DENIED);
         }
-        let kept = if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_SAME_ATTRIBUTES != 0 { entry.attributes } else { 0 };
-        let inherit = if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_INHERIT != 0 { abi::ob::OBJ_INHERIT } else { 0 };
+        let kept = if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_SAME_ATTRIBUTES != 0 {
+            entry.attributes
+        } else {
+            0
+        };
+        let inherit =
+            if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_INHERIT != 0 { abi::ob::OBJ_INHERIT } else { 0 };
         Ok(PassedHandle { handle: open.another(access), access, attributes: kept | inherit })
     });
     // A pseudo handle is no table entry; it stands for the caller's own process or thread.
@@ -178,7 +187,12 @@ impl ReceiveBuffer {
             user::read(In::at(length.address()))?
         };
         let room = size.checked_sub(PORT_MESSAGE_SIZE as u64).ok_or(STATUS_BUFFER_TOO_SMALL)?;
-        Ok(Self { message, length, attributes, room: room.min(ALPC_MAX_ALLOWED_MESSAGE_LENGTH as u64) as usize })
+        Ok(Self {
+            message,
+            length,
+            attributes,
+            room: room.min(ALPC_MAX_ALLOWED_MESSAGE_LENGTH as u64) as usize,
+        })
     }
 
     /// Tells how large the buffer must be.
@@ -216,7 +230,12 @@ impl ReceiveBuffer {
     }
 
     #[inline]
-    fn finish(&self, port: Option<&Port>, mail: &Mail, handle: Option<&PassedHandle>) -> Result<u32, NtStatus> {
+    fn finish(
+        &self,
+        port: Option<&Port>,
+        mail: &Mail,
+        handle: Option<&PassedHandle>,
+    ) -> Result<u32, NtStatus> {
         if !self.length.is_null() {
             user::write(Out::at(self.length.address()), &u64::from(mail.header.total_length))?;
         }
@@ -248,9 +267,8 @@ impl ReceiveBuffer {
             header.valid_attributes |= ALPC_MESSAGE_CONTEXT_ATTRIBUTE;
         }
         let takes_handles = port.is_none_or(|p| p.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0);
-        let Some((offset, passed)) = attribute_offset(allocated, ALPC_MESSAGE_HANDLE_ATTRIBUTE)
-            .filter(|_| takes_handles)
-            .zip(handle)
+        let Some((offset, passed)) =
+            attribute_offset(allocated, ALPC_MESSAGE_HANDLE_ATTRIBUTE).filter(|_| takes_handles).zip(handle)
         else {
             user::write_bytes(base, header.as_bytes())?;
             return Ok(header.valid_attributes);
@@ -272,4 +290,3 @@ impl ReceiveBuffer {
         Ok(header.valid_attributes)
     }
 }
-

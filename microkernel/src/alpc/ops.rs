@@ -131,7 +131,12 @@ pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<()
 }
 
 /// Sends a request and blocks for its reply.
-pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtStatus, NtStatus> {
+pub fn send_and_wait(
+    via: &Via,
+    message: Outgoing,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Result<NtStatus, NtStatus> {
     let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let details = trace::Details::of(request, message.header.data_length, message.body.has_handle());
     let waiter = sched::prepare_park();
@@ -150,11 +155,19 @@ pub fn send_and_wait(via: &Via, message: Outgoing, buffer: &ReceiveBuffer, deadl
 }
 
 /// The end of a blocking request that the long way answered, or nobody: takes the answer, or the request back.
-pub fn finish_request(via: &Via, id: u32, status: NtStatus, buffer: &ReceiveBuffer) -> Result<NtStatus, NtStatus> {
+pub fn finish_request(
+    via: &Via,
+    id: u32,
+    status: NtStatus,
+    buffer: &ReceiveBuffer,
+) -> Result<NtStatus, NtStatus> {
     let answer = via.group().lock().abandon(id, &mut Fx::new(false));
     let Some(delivery) = answer else {
         let status = if status == STATUS_SUCCESS { STATUS_PORT_DISCONNECTED } else { status };
-        via.event(if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT }, trace::Details::id(id).status(status));
+        via.event(
+            if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT },
+            trace::Details::id(id).status(status),
+        );
         return Ok(status);
     };
     let room = delivery.body.data_length();
@@ -193,7 +206,8 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
                 thread.inbox.open(buffer.room);
                 let status = waiting(port.id, 0, || sched::park(waiter, deadline, WAIT_REASON_LPC_RECEIVE));
                 thread.inbox.close();
-                let mail = thread.inbox.take(|mail, data| fastpath::deliver(&Via::Port(port), buffer, mail, data));
+                let mail =
+                    thread.inbox.take(|mail, data| fastpath::deliver(&Via::Port(port), buffer, mail, data));
                 if let Some(result) = mail {
                     return result;
                 }

@@ -65,9 +65,12 @@ impl Port {
     ) -> Result<Ref<Self>, NtStatus> {
         let signal = new_signal(attributes.flags)?;
         let id = reserve_id()?;
-        let cell = GroupCell::new(id, owner, attributes.flags, max_length, signal.as_ref().map(Signal::index));
+        let cell =
+            GroupCell::new(id, owner, attributes.flags, max_length, signal.as_ref().map(Signal::index));
         let made = Ref::try_new(cell).map(GroupRef);
-        let port = made.and_then(|group| Self::make(quota, id, group, Role::Connection, attributes.flags, owner, signal));
+        let port = made.and_then(|group| {
+            Self::make(quota, id, group, Role::Connection, attributes.flags, owner, signal)
+        });
         if port.is_err() {
             forget_id(id);
         }

@@ -206,16 +206,6 @@ pub fn timer_one_shot(ticks_tsc: u64) {
     }
 }
 
-/// Cancels the timer. An interrupt already pending still arrives.
-pub fn timer_stop() {
-    if deadline_mode() {
-        // SAFETY: the MSR exists (CPUID); zero disarms.
-        unsafe { wrmsr(msr::TSC_DEADLINE, 0) };
-    } else {
-        write(register::INITIAL_COUNT, 0);
-    }
-}
-
 /// One reading of the timer's counter and the TSC values around it.
 struct Reading {
     before: u64,

@@ -162,14 +162,6 @@ pub mod msr {
     pub const X2APIC: u32 = 0x800;
     /// Extended features: SCE, LME, LMA, NXE.
     pub const EFER: u32 = 0xC000_0080;
-    /// Segment selectors of SYSCALL and SYSRET.
-    pub const STAR: u32 = 0xC000_0081;
-    /// SYSCALL's target.
-    pub const LSTAR: u32 = 0xC000_0082;
-    /// SYSCALL's target from compatibility mode.
-    pub const CSTAR: u32 = 0xC000_0083;
-    /// RFLAGS bits that SYSCALL clears.
-    pub const SFMASK: u32 = 0xC000_0084;
     /// FS base.
     pub const FS_BASE: u32 = 0xC000_0100;
     /// GS base in use.

@@ -6,12 +6,9 @@
 //! Sources: Intel SDM vol. 3, 5.8.8 and 2.2.1; AMD APM vol. 2, 6.1.
 
 use crate::arch::cpu;
-use crate::arch::gdt::{KERNEL_CS, KERNEL_DS};
+use crate::arch::gdt::STAR;
 use crate::arch::idt::TrapFrame;
 use core::arch::global_asm;
-
-/// [`TrapFrame::vector`] of frames made by system calls.
-pub const SYSCALL_VECTOR: u64 = 0x100;
 
 const MSR_STAR: u32 = 0xC000_0081;
 const MSR_LSTAR: u32 = 0xC000_0082;
@@ -19,7 +16,7 @@ const MSR_SFMASK: u32 = 0xC000_0084;
 /// TF, IF, DF, IOPL, NT, RF, AC: off in the kernel.
 const SYSCALL_FLAG_MASK: u64 = 0x0005_7700;
 
-// The frame is pushed in the order that `TrapFrame` declares, last field first. GS offsets: `percpu::PerCpu`.
+// The frame is pushed in the order that `TrapFrame` declares, last field first; its vector is 0x100, which no trap has. GS offsets: `percpu::PerCpu`.
 // `sysret` faults in ring 0 on a non-canonical rcx; user memory ends below the canonical hole (`abi::mm::USER_MAX`),
 // so that no system call returns to one.
 global_asm!(
@@ -89,12 +86,10 @@ extern "C" fn antares_syscall(frame: &mut TrapFrame) {
 
 /// Points this processor's `syscall` instruction here.
 pub fn init_this_cpu() {
-    // SYSRET loads CS from STAR[63:48]+16 and SS from STAR[63:48]+8, both with RPL 3.
-    let star = u64::from(KERNEL_CS) << 32 | (u64::from(KERNEL_DS) | 3) << 48;
     let entry: unsafe extern "C" fn() = antares_syscall_entry;
     // SAFETY: the segments are those of the GDT, the entry follows the contract of the instruction.
     unsafe {
-        cpu::wrmsr(MSR_STAR, star);
+        cpu::wrmsr(MSR_STAR, STAR);
         cpu::wrmsr(MSR_LSTAR, entry as usize as u64);
         cpu::wrmsr(MSR_SFMASK, SYSCALL_FLAG_MASK);
     }

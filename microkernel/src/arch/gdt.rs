@@ -30,8 +30,6 @@ pub const IST_DOUBLE_FAULT: usize = 0;
 pub const IST_NMI: usize = 1;
 /// The machine check's stack.
 pub const IST_MACHINE_CHECK: usize = 2;
-/// Size of each of those stacks, without guard page.
-pub const IST_STACK_SIZE: usize = 16 * 1024;
 
 const TSS_LENGTH: u64 = 104;
 
@@ -96,8 +94,7 @@ struct TablePointer {
 /// bases of FS and GS keep their value.
 ///
 /// # Safety
-/// Each of `ist_tops` must be 16-byte aligned and end a mapped stack of at least `IST_STACK_SIZE`
-/// bytes that nothing else uses; the tables and the stacks must stay mapped in every address space.
+/// Each of `ist_tops` must be 16-byte aligned and end a mapped stack of at least 16 KiB that nothing else uses; the tables and the stacks must stay mapped in every address space.
 pub unsafe fn init(tables: &'static mut CpuTables, ist_tops: [u64; 3]) {
     let base = core::ptr::from_mut(tables) as u64;
     let tss = base + TSS_OFFSET as u64;

@@ -29,7 +29,6 @@ use core::sync::atomic::AtomicU8;
 /// The interrupted context, as it lies on the kernel stack.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(missing_docs, reason = "the fields are the registers they are named after")]
 pub struct TrapFrame {
     pub r15: u64,
     pub r14: u64,
@@ -59,7 +58,7 @@ pub struct TrapFrame {
 
 impl TrapFrame {
     /// Whether ring 3 was interrupted.
-    pub fn from_user(&self) -> bool {
+    pub fn is_user(&self) -> bool {
         self.cs & 3 != 0
     }
 }
@@ -212,9 +211,6 @@ antares_trap_paranoid:
 unsafe extern "C" {
     static antares_trap_stubs: u8;
     static antares_trap_iretq: u8;
-    /// Pops the `TrapFrame` at RSP and returns to it with IRETQ. Jump here, with interrupts off and
-    /// kernel GS base.
-    pub fn antares_trap_return() -> !;
 }
 
 /// Whether a fault at kernel address `rip` was the return to ring 3 itself failing, because the ring-3

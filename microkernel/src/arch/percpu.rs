@@ -11,8 +11,6 @@ use core::arch::asm;
 use core::ptr::null;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-const MSR_GS_BASE: u32 = 0xC000_0101;
-
 /// See the module head. The layout of the first four fields is known to assembly.
 #[repr(C)]
 pub struct PerCpu {
@@ -98,7 +96,7 @@ pub fn init(index: u32, apic_id: u32) {
     block.this.store(core::ptr::from_ref(block).cast_mut(), Ordering::Relaxed);
     block.apic_id.store(apic_id, Ordering::Relaxed);
     // SAFETY: the block is static, and nothing used GS before.
-    unsafe { cpu::wrmsr(MSR_GS_BASE, core::ptr::from_ref(block) as u64) };
+    unsafe { cpu::wrmsr(cpu::msr::GS_BASE, core::ptr::from_ref(block) as u64) };
     FIRST_READY.store(true, Ordering::Relaxed);
 }
 

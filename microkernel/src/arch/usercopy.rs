@@ -53,7 +53,7 @@ pub fn fixup(rip: u64) -> Option<u64> {
 /// True when `address..address + length` lies in user space.
 #[inline]
 pub fn is_user_range(address: u64, length: usize) -> bool {
-    address >= USER_MIN && address <= USER_MAX && length as u64 <= USER_MAX - address
+    (USER_MIN..=USER_MAX).contains(&address) && length as u64 <= USER_MAX - address
 }
 
 fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {

@@ -84,6 +84,10 @@ impl Event {
     /// A new event.
     pub fn new(quota: &Ref<QuotaBlock>, kind: u32, signaled: bool) -> Result<Ref<Self>, NtStatus> {
         let header = Header::new(ObjectType::Event, quota)?;
-        Ref::try_new(Self { header, state: Signal::new(kind == abi::ps::SYNCHRONIZATION_EVENT, signaled)?, kind })
+        Ref::try_new(Self {
+            header,
+            state: Signal::new(kind == abi::ps::SYNCHRONIZATION_EVENT, signaled)?,
+            kind,
+        })
     }
 }

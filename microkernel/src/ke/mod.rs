@@ -5,13 +5,7 @@ pub mod sched;
 pub mod trap;
 
 use crate::arch::{cpu, time};
-use abi::NtStatus;
 use antares_core::dispatch::NEVER;
-
-/// Status of a wait that was started or is over.
-pub fn status_of(code: u32) -> NtStatus {
-    NtStatus(code)
-}
 
 /// Deadline in time-stamp ticks for an NT time-out: negative is relative, positive is a system time, `None` is never,
 /// zero polls (deadline 0).
@@ -24,7 +18,11 @@ pub fn deadline(timeout: Option<i64>) -> u64 {
         }
         Some(absolute) => {
             let left = absolute.saturating_sub(crate::system_time());
-            if left <= 0 { 0 } else { cpu::rdtsc().saturating_add(time::ns100_to_ticks(left as u64)).min(NEVER - 1) }
+            if left <= 0 {
+                0
+            } else {
+                cpu::rdtsc().saturating_add(time::ns100_to_ticks(left as u64)).min(NEVER - 1)
+            }
         }
     }
 }

@@ -27,7 +27,6 @@ unsafe impl Send for ThreadPointer {}
 
 static DISPATCHER: Lock<Dispatcher<ThreadPointer>, { rank::DISPATCH }> = Lock::new(Dispatcher::new());
 
-const MSR_KERNEL_GS_BASE: u32 = 0xC000_0102;
 /// Length of a clock tick in 100 ns: a thread has the processor that long before an equal one's turn.
 const TICK_100NS: u64 = 100_000;
 
@@ -197,7 +196,7 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
             crate::cpus::set_rsp0(me.index, top);
             if me.teb.swap(next.teb, Ordering::Relaxed) != next.teb {
                 // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
-                unsafe { cpu::wrmsr(MSR_KERNEL_GS_BASE, next.teb) };
+                unsafe { cpu::wrmsr(cpu::msr::KERNEL_GS_BASE, next.teb) };
             }
             match next.fpu_area() {
                 Some(area) => {
@@ -218,7 +217,8 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
         previous.process.space.left();
     }
     let save = previous.map_or(me.idle_rsp.as_ptr(), |t| t.saved_rsp.as_ptr());
-    let load = next.map_or_else(|| me.idle_rsp.load(Ordering::Relaxed), |t| t.saved_rsp.load(Ordering::Relaxed));
+    let load =
+        next.map_or_else(|| me.idle_rsp.load(Ordering::Relaxed), |t| t.saved_rsp.load(Ordering::Relaxed));
     if previous.is_none() {
         arm_for(tick_end());
     }

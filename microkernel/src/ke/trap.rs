@@ -32,11 +32,11 @@ extern "C" fn antares_trap(frame: *mut TrapFrame) {
         8 => bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, [8, frame.rip, frame.rsp, cpu::read_cr2()], Some(frame)),
         18 => bugcheck(MACHINE_CHECK_EXCEPTION, [18, frame.rip, 0, 0], Some(frame)),
         14 => page_fault(frame),
-        7 if frame.from_user() => fpu_first_use(frame),
+        7 if frame.is_user() => fpu_first_use(frame),
         vector @ 0..=31 => exception(frame, vector),
         vector => interrupt(vector),
     }
-    if frame.from_user() {
+    if frame.is_user() {
         before_user(frame);
     }
 }
@@ -100,7 +100,7 @@ fn page_fault(frame: &mut TrapFrame) {
         _ => Access::Read,
     };
     let copying = usercopy::fixup(frame.rip);
-    if !frame.from_user() && copying.is_none() {
+    if !frame.is_user() && copying.is_none() {
         if is_return_fault(frame.rip) {
             return exception(frame, 14);
         }
@@ -136,7 +136,7 @@ fn fpu_first_use(frame: &mut TrapFrame) {
 }
 
 fn exception(frame: &mut TrapFrame, vector: u8) {
-    if !frame.from_user() && !is_return_fault(frame.rip) {
+    if !frame.is_user() && !is_return_fault(frame.rip) {
         let (code, first) = match vector {
             14 => (PAGE_FAULT_IN_NONPAGED_AREA, cpu::read_cr2()),
             0..=31 => (UNEXPECTED_KERNEL_MODE_TRAP, u64::from(vector)),
@@ -182,10 +182,13 @@ fn is_privileged(rip: u64) -> bool {
     while at < code.len() && usercopy::from_user(&mut code[at..=at], rip + at as u64) {
         at += 1;
     }
-    let mut bytes = code[..at].iter().copied().skip_while(|b| matches!(b, 0x66 | 0x67 | 0xF2 | 0xF3 | 0x40..=0x4F));
+    let mut bytes =
+        code[..at].iter().copied().skip_while(|b| matches!(b, 0x66 | 0x67 | 0xF2 | 0xF3 | 0x40..=0x4F));
     match bytes.next() {
         Some(0xF4 | 0xFA | 0xFB | 0xE4..=0xE7 | 0xEC..=0xEF | 0x6C..=0x6F) => true,
-        Some(0x0F) => matches!(bytes.next(), Some(0x00 | 0x01 | 0x06..=0x09 | 0x20..=0x23 | 0x30..=0x33 | 0x35 | 0xC7)),
+        Some(0x0F) => {
+            matches!(bytes.next(), Some(0x00 | 0x01 | 0x06..=0x09 | 0x20..=0x23 | 0x30..=0x33 | 0x35 | 0xC7))
+        }
         _ => false,
     }
 }

@@ -44,7 +44,8 @@ static HEAP: Lock<Heap, { rank::HEAP }> =
 fn class_of(layout: Layout) -> Option<usize> {
     let size = layout.size().max(1);
     let fits = |class: &usize| {
-        *class >= size && (layout.align() <= 16 || (layout.align() <= 64 && class % layout.align() == 0))
+        *class >= size
+            && (layout.align() <= 16 || (layout.align() <= 64 && class.is_multiple_of(layout.align())))
     };
     CLASSES.iter().position(fits)
 }

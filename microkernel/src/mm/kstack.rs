@@ -101,8 +101,3 @@ impl Drop for KernelStack {
 pub fn kept_frames() -> u64 {
     STACKS.lock().kept.len() as u64 * (STACK_SIZE / PAGE)
 }
-
-/// True when an address lies in the region of kernel stacks.
-pub fn contains(address: u64) -> bool {
-    (STACK_BASE..STACK_BASE + MOST * SLOT).contains(&address)
-}

@@ -58,11 +58,6 @@ pub fn kernel_root() -> u64 {
     KERNEL_ROOT.load(Ordering::Relaxed)
 }
 
-/// True when an address lies in the kernel image.
-pub fn in_kernel_text(address: u64) -> bool {
-    (&raw const kernel_start as u64..&raw const kernel_text_end as u64).contains(&address)
-}
-
 /// Takes over memory: frames, then the kernel's own page tables. `None` when RAM does not suffice for that.
 pub fn init(boot: &BootInfo) -> Option<()> {
     frames::init(boot)?;
@@ -90,7 +85,7 @@ pub fn init(boot: &BootInfo) -> Option<()> {
         let end = (region.base + region.length).next_multiple_of(PAGE);
         while at < end {
             let virt = phys_to_virt(at) as u64;
-            if at % 0x20_0000 == 0 && end - at >= 0x20_0000 {
+            if at.is_multiple_of(0x20_0000) && end - at >= 0x20_0000 {
                 paging::map_large(root, virt, at, flags)?;
                 at += 0x20_0000;
             } else {

@@ -5,10 +5,10 @@
 //! frames live until the last view and handle are gone.
 
 use crate::arch::paging::PAGE;
-use crate::mm::frames;
-use crate::quota::{Charge, Kind, QuotaBlock};
 use crate::kref::Ref;
+use crate::mm::frames;
 use crate::ob::Header;
+use crate::quota::{Charge, Kind, QuotaBlock};
 use crate::sync::{Lock, rank};
 use abi::NtStatus;
 use abi::ob::ObjectType;
@@ -40,7 +40,12 @@ pub struct Section {
 
 impl Section {
     /// Zeroed memory.
-    pub fn new(quota: &Ref<QuotaBlock>, size: u64, protect: u32, attributes: u32) -> Result<Ref<Self>, NtStatus> {
+    pub fn new(
+        quota: &Ref<QuotaBlock>,
+        size: u64,
+        protect: u32,
+        attributes: u32,
+    ) -> Result<Ref<Self>, NtStatus> {
         let pages = size.div_ceil(PAGE);
         let charge = Charge::new(quota, Kind::Pages, pages + pages.div_ceil(512))?;
         let mut list = Vec::new();
@@ -60,7 +65,12 @@ impl Section {
     }
 
     /// Device memory at a page-aligned physical address.
-    pub fn device(quota: &Ref<QuotaBlock>, physical: u64, size: u64, protect: u32) -> Result<Ref<Self>, NtStatus> {
+    pub fn device(
+        quota: &Ref<QuotaBlock>,
+        physical: u64,
+        size: u64,
+        protect: u32,
+    ) -> Result<Ref<Self>, NtStatus> {
         let header = Header::new(ObjectType::Section, quota)?;
         let attributes = abi::mm::SEC_PHYSICAL;
         let backing = Backing::Device(physical);

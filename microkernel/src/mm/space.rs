@@ -86,7 +86,8 @@ fn flags_for(protect: u32, owned: bool) -> u64 {
 
 fn page_range(address: u64, length: u64) -> Result<(u64, u64), NtStatus> {
     let start = address & !(PAGE - 1);
-    let end = address.checked_add(length).filter(|end| *end <= USER_MAX).ok_or(STATUS_CONFLICTING_ADDRESSES)?;
+    let end =
+        address.checked_add(length).filter(|end| *end <= USER_MAX).ok_or(STATUS_CONFLICTING_ADDRESSES)?;
     let end = end.next_multiple_of(PAGE);
     if start < USER_MIN || end > USER_MAX {
         return Err(STATUS_CONFLICTING_ADDRESSES);
@@ -147,7 +148,11 @@ impl AddressSpace {
     fn place(inner: &Inner, wanted: u64, size: u64, top_down: bool) -> Result<u64, NtStatus> {
         if wanted != 0 {
             let (start, end) = page_range(wanted, size)?;
-            return if inner.vads.is_free(start, end) { Ok(start) } else { Err(STATUS_CONFLICTING_ADDRESSES) };
+            return if inner.vads.is_free(start, end) {
+                Ok(start)
+            } else {
+                Err(STATUS_CONFLICTING_ADDRESSES)
+            };
         }
         inner
             .vads
@@ -157,7 +162,10 @@ impl AddressSpace {
 
     /// NtAllocateVirtualMemory. Returns the range really affected.
     pub fn allocate(&self, base: u64, size: u64, kind: u32, protect: u32) -> Result<(u64, u64), NtStatus> {
-        if size == 0 || kind & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN) != 0 || kind & (MEM_COMMIT | MEM_RESERVE) == 0 {
+        if size == 0
+            || kind & !(MEM_COMMIT | MEM_RESERVE | MEM_TOP_DOWN) != 0
+            || kind & (MEM_COMMIT | MEM_RESERVE) == 0
+        {
             return Err(STATUS_INVALID_PARAMETER);
         }
         if !is_valid_protection(protect) || protect == PAGE_WRITECOPY {
@@ -174,7 +182,8 @@ impl AddressSpace {
             let committed = kind & MEM_COMMIT != 0;
             let pages = if committed { (end - start) / PAGE } else { 0 };
             inner.quota.charge(Kind::Pages, pages)?;
-            let run = Run { start, end, base: start, committed, protect, initial_protect: protect, view: None };
+            let run =
+                Run { start, end, base: start, committed, protect, initial_protect: protect, view: None };
             if inner.vads.insert(run).is_err() {
                 inner.quota.release(Kind::Pages, pages);
                 return Err(STATUS_INSUFFICIENT_RESOURCES);
@@ -183,7 +192,9 @@ impl AddressSpace {
             return Ok((start, end - start));
         }
         let (start, end) = page_range(base, size)?;
-        if !inner.vads.within_one_region(start, end) || inner.vads.find(start).is_some_and(|run| run.view.is_some()) {
+        if !inner.vads.within_one_region(start, end)
+            || inner.vads.find(start).is_some_and(|run| run.view.is_some())
+        {
             return Err(STATUS_CONFLICTING_ADDRESSES);
         }
         let pages = (end - start) / PAGE - committed_pages(&inner, start, end);
@@ -380,12 +391,16 @@ impl AddressSpace {
             return Err(STATUS_INVALID_PAGE_PROTECTION);
         }
         check_section_protection(section, protect)?;
-        if offset % PAGE != 0 || base % PAGE != 0 {
+        if !offset.is_multiple_of(PAGE) || !base.is_multiple_of(PAGE) {
             return Err(STATUS_MAPPED_ALIGNMENT);
         }
         let whole = section.size.next_multiple_of(PAGE);
         let rest = whole.checked_sub(offset).filter(|rest| *rest > 0).ok_or(STATUS_INVALID_VIEW_SIZE)?;
-        let size = if size == 0 { rest } else { size.checked_next_multiple_of(PAGE).ok_or(STATUS_INVALID_VIEW_SIZE)? };
+        let size = if size == 0 {
+            rest
+        } else {
+            size.checked_next_multiple_of(PAGE).ok_or(STATUS_INVALID_VIEW_SIZE)?
+        };
         if size > rest {
             return Err(STATUS_INVALID_VIEW_SIZE);
         }
@@ -441,7 +456,8 @@ impl AddressSpace {
         if !allows(run.protect, access) {
             return Err(STATUS_ACCESS_VIOLATION);
         }
-        let (protect, view) = (run.protect, run.view.as_ref().map(|(s, o)| (s.clone(), o + (page - run.base))));
+        let (protect, view) =
+            (run.protect, run.view.as_ref().map(|(s, o)| (s.clone(), o + (page - run.base))));
         let mut tables = 0;
         let entry = paging::find_or_make(self.root, page, U, || {
             inner.quota.charge(Kind::Pages, 1).ok()?;
@@ -468,7 +484,9 @@ impl AddressSpace {
                 if protect == PAGE_WRITECOPY && access == Access::Write {
                     let copy = frames::alloc().ok_or(STATUS_NO_MEMORY)?;
                     // SAFETY: both are whole frames in the direct map; the copy is not mapped anywhere yet.
-                    unsafe { phys_to_virt(copy).copy_from_nonoverlapping(phys_to_virt(frame), PAGE as usize) };
+                    unsafe {
+                        phys_to_virt(copy).copy_from_nonoverlapping(phys_to_virt(frame), PAGE as usize)
+                    };
                     (copy, OWNED)
                 } else if section.is_device() {
                     (frame, CD | WT)
@@ -489,7 +507,13 @@ impl AddressSpace {
 
     /// Copies between this address space and a kernel buffer that lies within one page's reach. `false` at the first
     /// byte that cannot be accessed.
-    fn remote(&self, address: u64, length: usize, access: Access, with: impl FnOnce(*mut u8)) -> Result<(), NtStatus> {
+    fn remote(
+        &self,
+        address: u64,
+        length: usize,
+        access: Access,
+        with: impl FnOnce(*mut u8),
+    ) -> Result<(), NtStatus> {
         debug_assert!(address % PAGE + length as u64 <= PAGE);
         let mut inner = self.lock()?;
         let frame = self.bring_in(&mut inner, address & !(PAGE - 1), access)?;

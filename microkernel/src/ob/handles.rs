@@ -127,7 +127,11 @@ impl HandleTable {
     }
 
     /// Calls `with` on an entry.
-    pub fn with<R>(&self, handle: Handle, with: impl FnOnce(&mut Entry) -> Result<R, NtStatus>) -> Result<R, NtStatus> {
+    pub fn with<R>(
+        &self,
+        handle: Handle,
+        with: impl FnOnce(&mut Entry) -> Result<R, NtStatus>,
+    ) -> Result<R, NtStatus> {
         let mut table = self.entries.lock();
         with(table.0.get_mut(key(handle)).ok_or(STATUS_INVALID_HANDLE)?)
     }
@@ -149,7 +153,10 @@ impl HandleTable {
     }
 
     /// The object of an argument that states what it needs.
-    pub fn need<T: Typed, const TYPE: u8, const ACCESS: u32>(&self, handle: Req<TYPE, ACCESS>) -> Result<T, NtStatus> {
+    pub fn need<T: Typed, const TYPE: u8, const ACCESS: u32>(
+        &self,
+        handle: Req<TYPE, ACCESS>,
+    ) -> Result<T, NtStatus> {
         self.get(handle.0, ACCESS).map(|(object, _)| object)
     }
 

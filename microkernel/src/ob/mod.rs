@@ -8,8 +8,8 @@
 
 pub mod handles;
 
-use crate::alpc::port::{Port, ServerObject};
 use crate::alpc::group::GroupRef;
+use crate::alpc::port::{Port, ServerObject};
 use crate::io::{Interrupt, Resource};
 use crate::ke::event::Event;
 use crate::kref::Ref;
@@ -165,7 +165,9 @@ impl Object {
         use abi::ob::*;
         let read = READ_CONTROL;
         match self.header().kind {
-            ObjectType::Process => (PROCESS_ALL_ACCESS, read | 0x410, read | 0xBEA, read | SYNCHRONIZE | 0x1001),
+            ObjectType::Process => {
+                (PROCESS_ALL_ACCESS, read | 0x410, read | 0xBEA, read | SYNCHRONIZE | 0x1001)
+            }
             ObjectType::Thread => (THREAD_ALL_ACCESS, read | 0x48, read | 0x37, read | SYNCHRONIZE | 0x800),
             ObjectType::Event => {
                 (EVENT_ALL_ACCESS, read | EVENT_QUERY_STATE, read | EVENT_MODIFY_STATE, read | SYNCHRONIZE)

@@ -143,11 +143,6 @@ impl Process {
         self.inner.lock().name.clone()
     }
 
-    /// Image name, for crash reports that may interrupt a holder of the lock.
-    pub fn peek_name(&self) -> Option<Name> {
-        self.inner.peek(|inner| inner.name.clone())
-    }
-
     /// Sets the image name.
     pub fn set_name(&self, name: Name) {
         trace::name_process(self, &name);

@@ -92,12 +92,18 @@ pub struct Thread {
 
 fn fpu_layout() -> Layout {
     // The area's size is a few kilobytes and its alignment 64: whole frames.
-    Layout::from_size_align(fpu::area_size().max(2048), fpu::AREA_ALIGNMENT).unwrap_or(Layout::new::<[u64; 512]>())
+    Layout::from_size_align(fpu::area_size().max(2048), fpu::AREA_ALIGNMENT)
+        .unwrap_or(Layout::new::<[u64; 512]>())
 }
 
 impl Thread {
     /// A thread of `process` that will start at `start` with `argument`. It does not run before [`Thread::launch`].
-    pub fn new(process: &Ref<Process>, start: u64, argument: u64, stack_size: u64) -> Result<Ref<Self>, NtStatus> {
+    pub fn new(
+        process: &Ref<Process>,
+        start: u64,
+        argument: u64,
+        stack_size: u64,
+    ) -> Result<Ref<Self>, NtStatus> {
         let quota = process.quota();
         let charge = Charge::new(&quota, Kind::Threads, 1)?;
         let header = Header::new(ObjectType::Thread, &quota)?;
@@ -109,7 +115,8 @@ impl Thread {
         let (region, _) = space.allocate(0, size + USER_GUARD, MEM_RESERVE | MEM_TOP_DOWN, PAGE_READWRITE)?;
         let mut user = UserMemory { process, region, teb: 0 };
         space.allocate(region + USER_GUARD, size, MEM_COMMIT, PAGE_READWRITE)?;
-        let (teb, _) = space.allocate(0, PAGE_SIZE, MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN, PAGE_READWRITE)?;
+        let (teb, _) =
+            space.allocate(0, PAGE_SIZE, MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN, PAGE_READWRITE)?;
         user.teb = teb;
         let top = region + USER_GUARD + size;
         let block = Teb {

@@ -10,8 +10,8 @@ use crate::alpc::ops::{self, Connect, Outgoing, Via};
 use crate::alpc::port::{Port, ServerObject};
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
-use crate::ob::handles::Target;
 use crate::ob::Object;
+use crate::ob::handles::Target;
 use crate::trace;
 use abi::NtStatus;
 use abi::alpc::*;
@@ -68,7 +68,8 @@ pub fn NtAlpcConnectPort(
     InMessageAttributes: InOut<AlpcMessageAttributes>,
     Timeout: In<i64>,
 ) -> SysResult {
-    let _ = (PortHandle, PortName, ObjectAttributes, PortAttributes, Flags, RequiredServerSid, ConnectionMessage);
+    let _ =
+        (PortHandle, PortName, ObjectAttributes, PortAttributes, Flags, RequiredServerSid, ConnectionMessage);
     let _ = (BufferLength, OutMessageAttributes, InMessageAttributes, Timeout);
     // The kernel knows no names: libnt asks the object manager and then calls NtAlpcConnectPortEx.
     Err(STATUS_OBJECT_PATH_SYNTAX_BAD)
@@ -218,7 +219,9 @@ pub fn NtAlpcSendWaitReceivePort(
     if sends && SendMessageAttributes.is_null() {
         let short = match (&buffer, port) {
             (Some(buffer), _) if sync => fastpath::request(&via, SendMessage, buffer, until),
-            (Some(buffer), Some(port)) if reply => fastpath::reply_and_receive(port, SendMessage, buffer, until),
+            (Some(buffer), Some(port)) if reply => {
+                fastpath::reply_and_receive(port, SendMessage, buffer, until)
+            }
             _ => None,
         };
         if let Some(result) = short {
@@ -229,7 +232,9 @@ pub fn NtAlpcSendWaitReceivePort(
         let message = Outgoing::capture(group, SendMessage, SendMessageAttributes)?;
         match (&buffer, port) {
             (Some(buffer), _) if sync => return ops::send_and_wait(&via, message, buffer, until),
-            (_, Some(port)) if reply || message.message_id() != 0 => ops::send_reply(port, message, receives)?,
+            (_, Some(port)) if reply || message.message_id() != 0 => {
+                ops::send_reply(port, message, receives)?
+            }
             (_, None) if reply || message.message_id() != 0 => return Err(STATUS_MESSAGE_NOT_FOUND),
             _ => ops::send_datagram(&via, message)?,
         }

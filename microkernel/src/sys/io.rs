@@ -28,7 +28,12 @@ pub fn NtxCreateResource(
     new_handle(Object::Resource(resource), RESOURCE_ALL_ACCESS, 0, ResourceHandle)
 }
 
-fn port_range(resource: Req<{ ty::RESOURCE }, RESOURCE_USE>, port: u32, width: u32, count: u32) -> Result<usize, NtStatus> {
+fn port_range(
+    resource: Req<{ ty::RESOURCE }, RESOURCE_USE>,
+    port: u32,
+    width: u32,
+    count: u32,
+) -> Result<usize, NtStatus> {
     let resource: Ref<Resource> = sched::current().process.handles.need(resource)?;
     resource.check(RESOURCE_IO_PORTS)?;
     let inside = port < 0x1_0000 && resource.covers(u64::from(port), u64::from(width));

@@ -88,14 +88,22 @@ pub fn NtQueryVirtualMemory(
 }
 
 /// Copies between a process's memory and the caller's in pieces that cross no page of the former. Returns how much.
-fn copy_pieces(address: u64, length: u64, mut piece: impl FnMut(u64, u64, &mut [u8]) -> Result<(), NtStatus>) -> (u64, SysResult) {
+fn copy_pieces(
+    address: u64,
+    length: u64,
+    mut piece: impl FnMut(u64, u64, &mut [u8]) -> Result<(), NtStatus>,
+) -> (u64, SysResult) {
     let mut bounce = [0; 512];
     let mut done = 0;
     while done < length {
         let Some(at) = address.checked_add(done) else { return (done, Err(STATUS_PARTIAL_COPY)) };
         let count = (length - done).min(bounce.len() as u64).min(PAGE_SIZE - at % PAGE_SIZE);
         if let Err(status) = piece(at, done, &mut bounce[..count as usize]) {
-            let status = if done == 0 && status != STATUS_PROCESS_IS_TERMINATING { STATUS_PARTIAL_COPY } else { status };
+            let status = if done == 0 && status != STATUS_PROCESS_IS_TERMINATING {
+                STATUS_PARTIAL_COPY
+            } else {
+                status
+            };
             return (done, Err(if done > 0 { STATUS_PARTIAL_COPY } else { status }));
         }
         done += count;
@@ -159,7 +167,10 @@ pub fn NtCreateSection(
             if !FileHandle.is_null() {
                 return Err(STATUS_INVALID_FILE_FOR_SECTION);
             }
-            if !matches!(SectionPageProtection, PAGE_READONLY | PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE | PAGE_EXECUTE_READ) {
+            if !matches!(
+                SectionPageProtection,
+                PAGE_READONLY | PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE | PAGE_EXECUTE_READ
+            ) {
                 return Err(STATUS_INVALID_PAGE_PROTECTION);
             }
             if size > USER_MAX || size.div_ceil(PAGE_SIZE) > quota.limits().pages {
@@ -201,7 +212,10 @@ pub fn NtMapViewOfSection(
     let _ = CommitSize;
     let (base, size) = (user::read_inout(BaseAddress)?, user::read_inout(ViewSize)?);
     let offset = if SectionOffset.is_null() { 0 } else { user::read_inout(SectionOffset)? };
-    if ZeroBits != 0 || !matches!(InheritDisposition, VIEW_SHARE | VIEW_UNMAP) || AllocationType & !MEM_TOP_DOWN != 0 {
+    if ZeroBits != 0
+        || !matches!(InheritDisposition, VIEW_SHARE | VIEW_UNMAP)
+        || AllocationType & !MEM_TOP_DOWN != 0
+    {
         return Err(STATUS_INVALID_PARAMETER);
     }
     let needed = match Win32Protect {

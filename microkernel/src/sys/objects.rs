@@ -16,7 +16,9 @@ use antares_core::alpc::{ObjectContext, Role};
 /// What a pseudo handle stands for.
 pub fn pseudo(handle: Handle) -> Option<(Object, u32)> {
     match handle {
-        Handle::CURRENT_PROCESS => Some((Object::Process(sched::current().process.clone()), PROCESS_ALL_ACCESS)),
+        Handle::CURRENT_PROCESS => {
+            Some((Object::Process(sched::current().process.clone()), PROCESS_ALL_ACCESS))
+        }
         Handle::CURRENT_THREAD => Some((Object::Thread(sched::current_ref()), THREAD_ALL_ACCESS)),
         _ => None,
     }
@@ -51,7 +53,15 @@ pub fn NtDuplicateObject(
     Options: u32,
 ) -> SysResult {
     let source = process_of(SourceProcessHandle.0, PROCESS_DUP_HANDLE)?;
-    let result = duplicate(&source, SourceHandle, TargetProcessHandle, TargetHandle, DesiredAccess, HandleAttributes, Options);
+    let result = duplicate(
+        &source,
+        SourceHandle,
+        TargetProcessHandle,
+        TargetHandle,
+        DesiredAccess,
+        HandleAttributes,
+        Options,
+    );
     if Options & DUPLICATE_CLOSE_SOURCE != 0
         && let Ok(entry) = source.handles.remove(SourceHandle)
     {
@@ -160,7 +170,8 @@ pub fn NtQueryObject(
             bytes.len()
         }
         OBJECT_HANDLE_FLAG_INFORMATION => {
-            let flags = [u8::from(attributes & OBJ_INHERIT != 0), u8::from(attributes & OBJ_PROTECT_CLOSE != 0)];
+            let flags =
+                [u8::from(attributes & OBJ_INHERIT != 0), u8::from(attributes & OBJ_PROTECT_CLOSE != 0)];
             user::answer(&flags, ObjectInformation, length, true)?;
             2
         }
@@ -202,7 +213,8 @@ pub fn NtSetInformationObject(
     }
     let [inherit, protect]: [u8; 2] = user::input(ObjectInformation, ObjectInformationLength)?;
     sched::current().process.handles.with(ObjectHandle, |entry| {
-        entry.attributes = if inherit != 0 { OBJ_INHERIT } else { 0 } | if protect != 0 { OBJ_PROTECT_CLOSE } else { 0 };
+        entry.attributes =
+            if inherit != 0 { OBJ_INHERIT } else { 0 } | if protect != 0 { OBJ_PROTECT_CLOSE } else { 0 };
         OK
     })
 }

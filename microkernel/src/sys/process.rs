@@ -177,7 +177,9 @@ pub fn NtSetInformationProcess(
 ) -> SysResult {
     let process = process_of(ProcessHandle.0, PROCESS_SET_INFORMATION)?;
     match ProcessInformationClass {
-        PROCESS_IMAGE_FILE_NAME => process.set_name(user::name(ProcessInformation, ProcessInformationLength)?),
+        PROCESS_IMAGE_FILE_NAME => {
+            process.set_name(user::name(ProcessInformation, ProcessInformationLength)?)
+        }
         PROCESS_BASE_PRIORITY => {
             let priority: i32 = user::input(ProcessInformation, ProcessInformationLength)?;
             if !(1..LOW_REALTIME_PRIORITY).contains(&priority) {

@@ -1,6 +1,5 @@
 //! Time, shutdown, tracing, the kernel log.
 #![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
-#![expect(clippy::too_many_arguments, reason = "NT's parameter lists")]
 
 use super::{OK, SysResult, user};
 use crate::arch::{acpi, cpu, time};

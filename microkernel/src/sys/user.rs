@@ -9,7 +9,11 @@ use abi::status::*;
 /// Reads one value.
 pub fn read<T: Pod>(from: In<T>) -> Result<T, NtStatus> {
     let mut value = T::new_zeroed();
-    if usercopy::from_user(value.as_mut_bytes(), from.address()) { Ok(value) } else { Err(STATUS_ACCESS_VIOLATION) }
+    if usercopy::from_user(value.as_mut_bytes(), from.address()) {
+        Ok(value)
+    } else {
+        Err(STATUS_ACCESS_VIOLATION)
+    }
 }
 
 /// Reads one value of an in-out argument.
@@ -57,7 +61,8 @@ pub fn attributes(from: In<ObjectAttributes>) -> Result<u32, NtStatus> {
 /// A checked OBJECT_ATTRIBUTES without a name.
 pub fn object_attributes(from: In<ObjectAttributes>) -> Result<ObjectAttributes, NtStatus> {
     let value = read(from)?;
-    if value.length as usize != size_of::<ObjectAttributes>() || value.attributes & !OBJ_VALID_ATTRIBUTES != 0 {
+    if value.length as usize != size_of::<ObjectAttributes>() || value.attributes & !OBJ_VALID_ATTRIBUTES != 0
+    {
         return Err(STATUS_INVALID_PARAMETER);
     }
     if value.object_name != 0 {

@@ -34,7 +34,11 @@ fn waitable(handle: Handle) -> Result<(Object, u32), NtStatus> {
     Ok((object, index))
 }
 
-pub fn NtWaitForSingleObject(ObjectHandle: Req<{ ty::ANY }, SYNCHRONIZE>, Alertable: bool, Timeout: In<i64>) -> SysResult {
+pub fn NtWaitForSingleObject(
+    ObjectHandle: Req<{ ty::ANY }, SYNCHRONIZE>,
+    Alertable: bool,
+    Timeout: In<i64>,
+) -> SysResult {
     let _ = Alertable;
     let until = deadline(user::timeout(Timeout)?);
     let (_object, index) = waitable(ObjectHandle.0)?;
@@ -139,7 +143,8 @@ pub fn NtQueryEvent(
     if EventInformationClass != 0 {
         return Err(STATUS_INVALID_INFO_CLASS);
     }
-    let basic = EventBasicInformation { event_type: event.kind, event_state: i32::from(event.state.is_set()) };
+    let basic =
+        EventBasicInformation { event_type: event.kind, event_state: i32::from(event.state.is_set()) };
     user::answer(&basic, EventInformation, u64::from(EventInformationLength), true)?;
     user::write_opt(ReturnLength, &(size_of::<EventBasicInformation>() as u32))?;
     OK
