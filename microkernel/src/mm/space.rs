@@ -32,6 +32,8 @@ struct Inner {
     vads: Vads<Ref<Section>>,
     /// Pages charged: commit of private memory and private copies, page tables.
     charged: u64,
+    /// Runs of regions charged to the pool.
+    charged_runs: usize,
     /// Frames owned by the space that are present.
     present: u64,
     dead: bool,
@@ -95,6 +97,33 @@ fn page_range(address: u64, length: u64) -> Result<(u64, u64), NtStatus> {
     Ok((start, end))
 }
 
+/// Bytes of address space cleared between two preemption points.
+const CLEAR_STEP: u64 = 16 << 20;
+/// Kernel memory of a run.
+const RUN_BYTES: u64 = 96;
+/// Runs are charged in steps of this many.
+const RUN_STEP: usize = 16;
+
+impl Inner {
+    /// Charges for the runs that one operation can add: an insertion, or two splits.
+    fn charge_runs(&mut self) -> Result<(), NtStatus> {
+        if self.vads.runs().len() + 2 > self.charged_runs {
+            self.quota.charge(Kind::Pool, RUN_STEP as u64 * RUN_BYTES)?;
+            self.charged_runs += RUN_STEP;
+        }
+        Ok(())
+    }
+
+    /// Gives back the charge for runs that are gone.
+    fn release_runs(&mut self) {
+        let keep = (self.vads.runs().len() + 2).next_multiple_of(RUN_STEP);
+        if self.charged_runs > keep {
+            self.quota.release(Kind::Pool, (self.charged_runs - keep) as u64 * RUN_BYTES);
+            self.charged_runs = keep;
+        }
+    }
+}
+
 impl AddressSpace {
     /// An empty address space.
     pub fn new(quota: Ref<QuotaBlock>) -> Result<Self, NtStatus> {
@@ -103,7 +132,7 @@ impl AddressSpace {
             quota.release(Kind::Pages, 1);
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         };
-        let inner = Inner { quota, vads: Vads::new(), charged: 1, present: 0, dead: false };
+        let inner = Inner { quota, vads: Vads::new(), charged: 1, charged_runs: 0, present: 0, dead: false };
         Ok(Self { root, active: AtomicU64::new(0), inner: Lock::new(inner) })
     }
 
@@ -129,10 +158,15 @@ impl AddressSpace {
     /// Charges another quota block for it, with all that it has.
     pub fn set_quota(&self, block: &Ref<QuotaBlock>) -> Result<(), NtStatus> {
         let mut inner = self.lock()?;
-        block.charge(Kind::Pages, inner.charged)?;
-        let charged = inner.charged;
+        let (charged, runs) = (inner.charged, inner.charged_runs as u64 * RUN_BYTES);
+        block.charge(Kind::Pages, charged)?;
+        if let Err(status) = block.charge(Kind::Pool, runs) {
+            block.release(Kind::Pages, charged);
+            return Err(status);
+        }
         let old = core::mem::replace(&mut inner.quota, block.clone());
         old.release(Kind::Pages, charged);
+        old.release(Kind::Pool, runs);
         drop(inner);
         drop(old);
         Ok(())
@@ -175,6 +209,7 @@ impl AddressSpace {
             return Err(STATUS_INVALID_PARAMETER);
         }
         let mut inner = self.lock()?;
+        inner.charge_runs()?;
         if kind & MEM_RESERVE != 0 || base == 0 {
             let size = size.next_multiple_of(PAGE);
             let start = Self::place(&inner, base, size, kind & MEM_TOP_DOWN != 0)?;
@@ -249,6 +284,9 @@ impl AddressSpace {
     /// NtFreeVirtualMemory. Returns the range really affected.
     pub fn free(&self, base: u64, size: u64, kind: u32) -> Result<(u64, u64), NtStatus> {
         let mut inner = self.lock()?;
+        if kind == MEM_DECOMMIT {
+            inner.charge_runs()?;
+        }
         match kind {
             MEM_RELEASE => {
                 let start = base & !(PAGE - 1);
@@ -263,6 +301,7 @@ impl AddressSpace {
                 let pages = committed_pages(&inner, start, end);
                 self.unmap(&mut inner, start, end);
                 inner.vads.remove_region(start);
+                inner.release_runs();
                 self.uncharge(&mut inner, pages);
                 Ok((start, end - start))
             }
@@ -304,6 +343,7 @@ impl AddressSpace {
             return Err(STATUS_INVALID_PARAMETER);
         }
         let mut inner = self.lock()?;
+        inner.charge_runs()?;
         let (start, end) = page_range(base, size)?;
         if !inner.vads.within_one_region(start, end) {
             return Err(STATUS_CONFLICTING_ADDRESSES);
@@ -405,6 +445,7 @@ impl AddressSpace {
             return Err(STATUS_INVALID_VIEW_SIZE);
         }
         let mut inner = self.lock()?;
+        inner.charge_runs()?;
         let start = Self::place(&inner, base, size, top_down)?;
         let pages = if protect == PAGE_WRITECOPY { size / PAGE } else { 0 };
         inner.quota.charge(Kind::Pages, pages)?;
@@ -434,6 +475,7 @@ impl AddressSpace {
         self.unmap(&mut inner, start, end);
         let section = inner.vads.find(start).and_then(|run| run.view.clone());
         inner.vads.remove_region(base);
+        inner.release_runs();
         if copies {
             self.uncharge(&mut inner, (end - start) / PAGE);
         }
@@ -540,15 +582,34 @@ impl AddressSpace {
         })
     }
 
-    /// Frees everything but the top-level table. No thread of the process runs any more.
+    /// Frees everything but the top-level table, with preemption points. No thread of the process runs user code any
+    /// more.
     pub fn clear(&self) {
-        let mut inner = self.inner.lock();
-        if inner.dead {
-            return;
+        let mut at = USER_MIN;
+        {
+            let mut inner = self.inner.lock();
+            if inner.dead {
+                return;
+            }
+            inner.dead = true;
         }
-        inner.dead = true;
-        self.unmap(&mut inner, USER_MIN, USER_MAX);
+        while at < USER_MAX {
+            let (start, end) = {
+                let inner = self.inner.lock();
+                let Some(run) = inner.vads.next(at) else { break };
+                let start = at.max(run.start);
+                (start, run.end.min(start + CLEAR_STEP))
+            };
+            self.unmap(&mut self.inner.lock(), start, end);
+            at = end;
+            crate::ke::sched::preemption_point();
+        }
+        let mut inner = self.inner.lock();
         let runs = inner.vads.take();
+        inner.release_runs();
+        let rest = inner.charged_runs as u64 * RUN_BYTES;
+        inner.charged_runs = 0;
+        inner.quota.release(Kind::Pool, rest);
         inner.quota.release(Kind::Pages, inner.charged - 1);
         inner.charged = 1;
         drop(inner);

@@ -5,6 +5,7 @@
 
 use crate::kref::Ref;
 use crate::ob::{HandleRef, Object};
+use crate::quota::{Kind, QuotaBlock};
 use crate::sync::{Lock, rank};
 use abi::NtStatus;
 use abi::arg::{Handle, Req};
@@ -46,9 +47,43 @@ type Entries = Table<Entry, 16, 32>;
 /// Handles in all tables.
 pub static TOTAL: AtomicU64 = AtomicU64::new(0);
 
+/// Slots of a table are charged in steps of this many.
+const CHARGE_STEP: usize = 64;
+/// Kernel memory of a slot.
+const SLOT_BYTES: u64 = 48;
+
+struct Inner {
+    entries: Entries,
+    shut: bool,
+    quota: Option<Ref<QuotaBlock>>,
+    /// Slots charged; a table never shrinks before it goes.
+    charged: usize,
+}
+
+impl Inner {
+    /// Charges for one entry more than there are.
+    fn charge(&mut self) -> Result<(), NtStatus> {
+        if self.entries.len() >= self.charged {
+            if let Some(quota) = &self.quota {
+                quota.charge(Kind::Pool, CHARGE_STEP as u64 * SLOT_BYTES)?;
+            }
+            self.charged += CHARGE_STEP;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(quota) = &self.quota {
+            quota.release(Kind::Pool, self.charged as u64 * SLOT_BYTES);
+        }
+    }
+}
+
 /// A process's handles.
 pub struct HandleTable {
-    entries: Lock<(Entries, bool), { rank::HANDLES }>,
+    inner: Lock<Inner, { rank::HANDLES }>,
 }
 
 fn key(handle: Handle) -> u64 {
@@ -84,32 +119,43 @@ typed! {
     Interrupt crate::io::Interrupt;
 }
 
-impl Default for HandleTable {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl HandleTable {
-    /// An empty table.
-    pub const fn new() -> Self {
-        Self { entries: Lock::new((Table::new(), false)) }
+    /// An empty table, charged to a quota block.
+    pub fn new(quota: Ref<QuotaBlock>) -> Self {
+        let inner = Inner { entries: Table::new(), shut: false, quota: Some(quota), charged: 0 };
+        Self { inner: Lock::new(inner) }
+    }
+
+    /// Charges another quota block for it.
+    pub fn set_quota(&self, block: &Ref<QuotaBlock>) -> Result<(), NtStatus> {
+        let mut inner = self.inner.lock();
+        let bytes = inner.charged as u64 * SLOT_BYTES;
+        block.charge(Kind::Pool, bytes)?;
+        let old = inner.quota.replace(block.clone());
+        if let Some(old) = &old {
+            old.release(Kind::Pool, bytes);
+        }
+        drop(inner);
+        drop(old);
+        Ok(())
     }
 
     /// Handles in the table.
     pub fn len(&self) -> usize {
-        self.entries.lock().0.len()
+        self.inner.lock().entries.len()
     }
 
     /// Puts an entry in, at most `limit` of them.
     pub fn insert(&self, entry: Entry, limit: u64) -> Result<Handle, NtStatus> {
-        let mut table = self.entries.lock();
-        let refused = if table.1 {
+        let mut table = self.inner.lock();
+        let refused = if table.shut {
             STATUS_PROCESS_IS_TERMINATING
-        } else if table.0.len() as u64 >= limit {
+        } else if table.entries.len() as u64 >= limit {
             STATUS_QUOTA_EXCEEDED
+        } else if let Err(status) = table.charge() {
+            status
         } else {
-            match table.0.insert(entry) {
+            match table.entries.insert(entry) {
                 Ok(key) => {
                     TOTAL.fetch_add(1, Ordering::Relaxed);
                     return Ok(Handle(key << 2));
@@ -132,8 +178,8 @@ impl HandleTable {
         handle: Handle,
         with: impl FnOnce(&mut Entry) -> Result<R, NtStatus>,
     ) -> Result<R, NtStatus> {
-        let mut table = self.entries.lock();
-        with(table.0.get_mut(key(handle)).ok_or(STATUS_INVALID_HANDLE)?)
+        let mut table = self.inner.lock();
+        with(table.entries.get_mut(key(handle)).ok_or(STATUS_INVALID_HANDLE)?)
     }
 
     /// The object of a handle that must be open, of type `T`, and grant `access`; with the access it grants.
@@ -162,33 +208,33 @@ impl HandleTable {
 
     /// Takes an entry out, unless it is protected.
     pub fn remove(&self, handle: Handle) -> Result<Entry, NtStatus> {
-        let mut table = self.entries.lock();
-        let entry = table.0.get(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+        let mut table = self.inner.lock();
+        let entry = table.entries.get(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
         if entry.attributes & OBJ_PROTECT_CLOSE != 0 {
             return Err(STATUS_HANDLE_NOT_CLOSABLE);
         }
-        let entry = table.0.remove(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+        let entry = table.entries.remove(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
         TOTAL.fetch_sub(1, Ordering::Relaxed);
         Ok(entry)
     }
 
     /// Closes the table: no more inserts. Then [`HandleTable::take_any`] empties it.
     pub fn shut(&self) {
-        self.entries.lock().1 = true;
+        self.inner.lock().shut = true;
     }
 
     /// Takes some entry out of a shut table.
     pub fn take_any(&self, from: &mut u32) -> Option<Entry> {
-        let mut table = self.entries.lock();
-        let key = table.0.next_key(*from)?;
+        let mut table = self.inner.lock();
+        let key = table.entries.next_key(*from)?;
         *from = Entries::index_of(key);
         TOTAL.fetch_sub(1, Ordering::Relaxed);
-        table.0.remove(key)
+        table.entries.remove(key)
     }
 
     /// The handle at or after a table index, and the index to go on with.
     pub fn next(&self, from: u32) -> Option<(Handle, u32)> {
-        let key = self.entries.lock().0.next_key(from)?;
+        let key = self.inner.lock().entries.next_key(from)?;
         Some((Handle(key << 2), Entries::index_of(key) + 1))
     }
 
@@ -197,10 +243,10 @@ impl HandleTable {
         let mut from = 0;
         let mut copies = Entries::new();
         loop {
-            let parent = parent.entries.lock();
-            let Some(at) = parent.0.next_key(from) else { break };
+            let parent = parent.inner.lock();
+            let Some(at) = parent.entries.next_key(from) else { break };
             from = Entries::index_of(at) + 1;
-            let entry = parent.0.get(at).ok_or(STATUS_INVALID_HANDLE)?;
+            let entry = parent.entries.get(at).ok_or(STATUS_INVALID_HANDLE)?;
             let Target::Open(open) = &entry.target else { continue };
             if entry.attributes & OBJ_INHERIT == 0 {
                 continue;
@@ -213,8 +259,15 @@ impl HandleTable {
             drop(parent);
             copies.insert_at(at, copy).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         }
+        let mut inner = self.inner.lock();
+        while inner.charged < copies.len() {
+            if let Some(quota) = &inner.quota {
+                quota.charge(Kind::Pool, CHARGE_STEP as u64 * SLOT_BYTES)?;
+            }
+            inner.charged += CHARGE_STEP;
+        }
         TOTAL.fetch_add(copies.len() as u64, Ordering::Relaxed);
-        self.entries.lock().0 = copies;
+        inner.entries = copies;
         Ok(())
     }
 }

@@ -89,7 +89,7 @@ impl Process {
             id: Id::new()?,
             parent,
             space: AddressSpace::new(quota.clone())?,
-            handles: HandleTable::new(),
+            handles: HandleTable::new(quota.clone()),
             quota: Lock::new(quota.clone()),
             ended: Signal::new(false, false)?,
             inner: Lock::new(inner),
@@ -133,6 +133,7 @@ impl Process {
     /// from now on.
     pub fn set_quota(&self, block: &Ref<QuotaBlock>) -> Result<(), NtStatus> {
         self.space.set_quota(block)?;
+        self.handles.set_quota(block)?;
         let old = core::mem::replace(&mut *self.quota.lock(), block.clone());
         drop(old);
         Ok(())

@@ -6,7 +6,7 @@ use crate::arch::{apic, cpu, fpu, percpu, switch};
 use crate::ke::event::Signal;
 use crate::ke::sched::{self, ThreadPointer, USER_SELECTORS};
 use crate::kref::Ref;
-use crate::mm::kstack::KernelStack;
+use crate::mm::kstack::{KernelStack, STACK_SIZE};
 use crate::ob::Header;
 use crate::ps::ids::Id;
 use crate::ps::process::Process;
@@ -87,7 +87,7 @@ pub struct Thread {
     pub run_ticks: AtomicU64,
     /// Name, for tools.
     pub name: Lock<heapless::String<32>, { rank::LEAF }>,
-    _charge: Charge,
+    _charges: [Charge; 2],
 }
 
 fn fpu_layout() -> Layout {
@@ -105,7 +105,9 @@ impl Thread {
         stack_size: u64,
     ) -> Result<Ref<Self>, NtStatus> {
         let quota = process.quota();
-        let charge = Charge::new(&quota, Kind::Threads, 1)?;
+        // The kernel stack, and extended state if it comes to that.
+        let memory = STACK_SIZE + PAGE_SIZE;
+        let charges = [Charge::new(&quota, Kind::Threads, 1)?, Charge::new(&quota, Kind::Pool, memory)?];
         let header = Header::new(ObjectType::Thread, &quota)?;
         let id = Id::new()?;
         let stack = KernelStack::new()?;
@@ -175,7 +177,7 @@ impl Thread {
             ticket: AtomicU32::new(0),
             run_ticks: AtomicU64::new(0),
             name: Lock::new(heapless::String::new()),
-            _charge: charge,
+            _charges: charges,
         });
         let thread = match thread {
             Ok(thread) => thread,
