@@ -4,7 +4,7 @@ use crate::FAILED;
 use crate::run::Shell;
 use abi::io::{SHUTDOWN_POWER_OFF, SHUTDOWN_REBOOT};
 use abi::mm::PAGE_SIZE;
-use abi::ob::{DIRECTORY_QUERY, ObjectType, PROCESS_TERMINATE};
+use abi::ob::{DIRECTORY_QUERY, ObjectType, PROCESS_TERMINATE, SYNCHRONIZE};
 use core::time::Duration;
 use libnt::prelude::*;
 use libnt::process::{self, Process};
@@ -98,6 +98,9 @@ fn tasklist(_: &mut Shell, _: &[String], _: &str) -> NtStatus {
     STATUS_SUCCESS
 }
 
+/// How long taskkill waits for a process that it has told to end.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
 fn taskkill(_: &mut Shell, arguments: &[String], _: &str) -> NtStatus {
     let mut ids = Vec::new();
     let mut words = arguments.iter();
@@ -128,7 +131,11 @@ fn taskkill(_: &mut Shell, arguments: &[String], _: &str) -> NtStatus {
     }
     let mut result = STATUS_SUCCESS;
     for id in ids {
-        let ended = Process::open(id, PROCESS_TERMINATE).and_then(|process| process.terminate(FAILED));
+        let ended = Process::open(id, PROCESS_TERMINATE | SYNCHRONIZE).and_then(|process| {
+            process.terminate(FAILED)?;
+            // What is said to have been ended is gone from the next listing.
+            process.wait_for(END_PATIENCE).map(|_| ())
+        });
         match ended {
             Ok(()) => println!("SUCCESS: the process with PID {id} has been ended."),
             Err(STATUS_INVALID_CID) => {
