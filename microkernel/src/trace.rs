@@ -281,8 +281,8 @@ pub fn port_event(event: u8, port: &Port, status: u32) {
 
 /// Records a call that is declared but not implemented.
 pub fn not_implemented(number: u32) {
-    if ON.load(Ordering::Relaxed) {
-        let details = Details { message_type: 0, message_id: number, ..Details::default() };
+    if ON.load(Ordering::Relaxed) && sched::current().process.traced.load(Ordering::Relaxed) {
+        let details = Details { message_type: number as u16, ..Details::default() };
         record(TRACE_NOT_IMPLEMENTED, 0, 0, details.status(STATUS_NOT_IMPLEMENTED));
     }
 }

@@ -8,7 +8,7 @@ use abi::ob::{DIRECTORY_QUERY, ObjectType, PROCESS_TERMINATE, SYNCHRONIZE};
 use core::time::Duration;
 use libnt::prelude::*;
 use libnt::process::{self, Process};
-use libnt::{info, ob, session, thread};
+use libnt::{info, ob, session, thread, wait};
 
 /// How long the end of the system may take.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60);
@@ -134,7 +134,7 @@ fn taskkill(_: &mut Shell, arguments: &[String], _: &str) -> NtStatus {
         let ended = Process::open(id, PROCESS_TERMINATE | SYNCHRONIZE).and_then(|process| {
             process.terminate(FAILED)?;
             // What is said to have been ended is gone from the next listing.
-            process.wait_for(END_PATIENCE).map(|_| ())
+            wait::one(process.handle(), Some(END_PATIENCE)).map(|_| ())
         });
         match ended {
             Ok(()) => println!("SUCCESS: the process with PID {id} has been ended."),

@@ -82,7 +82,7 @@ macro_rules! for_each_syscall {
             /// Creates a thread with a stack and a TEB in the target process. StackSize 0 means 64 KiB; the attribute list must be null.
             40 NtCreateThreadEx(ThreadHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, ProcessHandle: Req<{ty::PROCESS}, PROCESS_CREATE_THREAD>, StartRoutine: u64, Argument: u64, CreateFlags: u32, ZeroBits: u64, StackSize: u64, MaximumStackSize: u64, AttributeList: u64)
                 [STATUS_INVALID_PARAMETER "unknown flags, a start address outside user space, or a stack over 64 MiB", STATUS_PROCESS_IS_TERMINATING "the process is ending"];
-            /// Ends a thread. A null handle is the caller, unless it is the last of its process (STATUS_CANT_TERMINATE_SELF does not apply: the process ends with it).
+            /// Ends a thread; a null handle is the caller. A process ends with its last thread.
             41 NtTerminateThread(ThreadHandle: Handle, ExitStatus: u32) [];
             /// Opens a thread by process and thread id.
             42 NtOpenThread(ThreadHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, ClientId: In<ClientId>)
@@ -133,7 +133,8 @@ macro_rules! for_each_syscall {
             64 NtAlpcCreatePort(PortHandle: Out<Handle>, ObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>)
                 [STATUS_INVALID_PARAMETER "bad attributes or flags"];
             /// Connects to a port: by name in libnt only; the kernel refuses names (STATUS_OBJECT_PATH_SYNTAX_BAD). Use NtAlpcConnectPortEx.
-            65 NtAlpcConnectPort(PortHandle: Out<Handle>, PortName: In<UnicodeString>, ObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, Flags: u32, RequiredServerSid: u64, ConnectionMessage: InOut<PortMessage>, BufferLength: InOut<u64>, OutMessageAttributes: InOut<AlpcMessageAttributes>, InMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>) [];
+            65 NtAlpcConnectPort(PortHandle: Out<Handle>, PortName: In<UnicodeString>, ObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, Flags: u32, RequiredServerSid: u64, ConnectionMessage: InOut<PortMessage>, BufferLength: InOut<u64>, OutMessageAttributes: InOut<AlpcMessageAttributes>, InMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
+                [STATUS_OBJECT_PATH_SYNTAX_BAD "always: libnt resolves the name and calls NtAlpcConnectPortEx"];
             /// Connects to the port that ConnectionPortObjectAttributes.RootDirectory is a handle to (PORT_CONNECT needed).
             66 NtAlpcConnectPortEx(PortHandle: Out<Handle>, ConnectionPortObjectAttributes: In<ObjectAttributes>, ClientPortObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, Flags: u32, ServerSecurityRequirements: u64, ConnectionMessage: InOut<PortMessage>, BufferLength: InOut<u64>, OutMessageAttributes: InOut<AlpcMessageAttributes>, InMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
                 [STATUS_PORT_CONNECTION_REFUSED "the server refused or closed its port", STATUS_TIMEOUT "the time-out passed", STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_PORT_MESSAGE_TOO_LONG "the connection message is too long", STATUS_BUFFER_TOO_SMALL "the answer does not fit the buffer"];
@@ -142,7 +143,7 @@ macro_rules! for_each_syscall {
                 [STATUS_INVALID_MESSAGE "no such request", STATUS_REQUEST_CANCELED "the client is gone", STATUS_INVALID_PORT_HANDLE "not a connection port"];
             /// Sends a message, receives one, or both. See docs/alpc.md.
             68 NtAlpcSendWaitReceivePort(PortHandle: Handle, Flags: u32, SendMessage: In<PortMessage>, SendMessageAttributes: InOut<AlpcMessageAttributes>, ReceiveMessage: Out<PortMessage>, BufferLength: InOut<u64>, ReceiveMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
-                [STATUS_TIMEOUT "the time-out passed", STATUS_PORT_DISCONNECTED "the other side is gone", STATUS_PORT_MESSAGE_TOO_LONG "longer than the port's maximum", STATUS_BUFFER_TOO_SMALL "the receive buffer is too small; the message stays queued", STATUS_MESSAGE_NOT_FOUND "a reply to no pending request", STATUS_REQUEST_CANCELED "a reply to a cancelled request", STATUS_LPC_RECEIVE_BUFFER_EXPECTED "a synchronous request without receive buffer", STATUS_LPC_INVALID_CONNECTION_USAGE "a request sent on a connection port", STATUS_PORT_CONNECTION_REFUSED "receiving on a port whose connection was refused"];
+                [STATUS_TIMEOUT "the time-out passed", STATUS_PORT_DISCONNECTED "the other side is gone", STATUS_PORT_MESSAGE_TOO_LONG "longer than the port's maximum", STATUS_BUFFER_TOO_SMALL "the receive buffer is too small; the message stays queued", STATUS_MESSAGE_NOT_FOUND "a reply to no pending request, or to one whose sender has gone", STATUS_LPC_RECEIVE_BUFFER_EXPECTED "a synchronous request without receive buffer", STATUS_LPC_INVALID_CONNECTION_USAGE "a request sent on a connection port", STATUS_PORT_CONNECTION_REFUSED "receiving on a port whose connection was refused"];
             /// Ends a connection; the peer's calls then return STATUS_PORT_DISCONNECTED.
             69 NtAlpcDisconnectPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32) [STATUS_INVALID_PORT_HANDLE "a connection port"];
             /// Cancels a message.

@@ -76,7 +76,6 @@ struct ThreadRec<P> {
     heap: u32,
     terminating: bool,
     switches: u32,
-    slice_left: u64,
 }
 
 struct Obj {
@@ -226,7 +225,6 @@ impl<P: Copy> Dispatcher<P> {
             heap: NONE,
             terminating: false,
             switches: 0,
-            slice_left: 0,
         });
         Ok(index)
     }
@@ -372,10 +370,10 @@ impl<P: Copy> Dispatcher<P> {
     /// The running thread lets others of its priority go first at the next [`Dispatcher::schedule`]. `false` when
     /// there are none.
     pub fn yield_current(&mut self, cpu: u32) -> bool {
-        let c = &mut self.cpus[cpu as usize];
-        c.yielding = true;
-        let current = c.current;
-        current != NONE && self.top_priority(cpu).is_some_and(|p| p >= self.rec(current).priority)
+        let current = self.cpus[cpu as usize].current;
+        let others = current != NONE && self.top_priority(cpu).is_some_and(|p| p >= self.rec(current).priority);
+        self.cpus[cpu as usize].yielding = others;
+        others
     }
 
     /// The processor's current thread did not block after all: a thread handed over to it is queued like any other.
@@ -386,6 +384,26 @@ impl<P: Copy> Dispatcher<P> {
     /// True when [`Dispatcher::schedule`] might choose another thread than the current one.
     pub fn has_ready(&self, cpu: u32) -> bool {
         self.cpus[cpu as usize].ready_mask != 0
+    }
+
+    /// Makes the thread that was handed over current, if the processor's own has blocked and nothing comes before it.
+    fn take_handoff(&mut self, cpu: u32) -> Option<u32> {
+        let c = &mut self.cpus[cpu as usize];
+        let (current, handed, mask) = (c.current, c.handoff, c.ready_mask);
+        if current != NONE && self.rec(current).state == State::Running {
+            return None;
+        }
+        let rec = self.rec_mut(handed);
+        if rec.affinity >> cpu & 1 == 0 || u64::from(mask) >> (rec.priority + 1) != 0 {
+            return None;
+        }
+        rec.state = State::Running;
+        rec.switches = rec.switches.wrapping_add(1);
+        self.switches += 1;
+        let c = &mut self.cpus[cpu as usize];
+        c.handoff = NONE;
+        c.current = handed;
+        Some(handed)
     }
 
     /// Puts a thread that was handed over, and did not get the processor, into the ready queue.
@@ -401,21 +419,9 @@ impl<P: Copy> Dispatcher<P> {
     /// A current thread that still runs keeps the processor unless a higher priority is ready, or an equal one after
     /// [`Dispatcher::yield_current`].
     pub fn schedule(&mut self, cpu: u32) -> u32 {
-        let handed = self.cpus[cpu as usize].handoff;
-        if handed != NONE {
-            let current = self.cpus[cpu as usize].current;
-            let blocked = current == NONE || self.rec(current).state != State::Running;
-            let first = self.rec(handed).affinity >> cpu & 1 == 1
-                && self.top_priority(cpu).is_none_or(|p| p <= self.rec(handed).priority);
-            if blocked && first {
-                let c = &mut self.cpus[cpu as usize];
-                c.handoff = NONE;
-                c.current = handed;
-                let rec = self.rec_mut(handed);
-                rec.state = State::Running;
-                rec.switches = rec.switches.wrapping_add(1);
-                self.switches += 1;
-                return handed;
+        if self.cpus[cpu as usize].handoff != NONE {
+            if let Some(thread) = self.take_handoff(cpu) {
+                return thread;
             }
             self.settle_handoff(cpu);
         }
@@ -557,16 +563,6 @@ impl<P: Copy> Dispatcher<P> {
             _ => {}
         }
         true
-    }
-
-    /// Sets what is left of a thread's quantum.
-    pub fn set_slice(&mut self, thread: u32, ticks: u64) {
-        self.rec_mut(thread).slice_left = ticks;
-    }
-
-    /// What is left of a thread's quantum.
-    pub fn slice(&self, thread: u32) -> u64 {
-        self.rec(thread).slice_left
     }
 
     // ----- parking -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ use crate::sys::SysResult;
 use crate::trace;
 use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_REPLY, LPC_REQUEST, PORT_MESSAGE_SIZE, PortMessage};
 use abi::arg::In;
-use abi::info::WAIT_REASON_LPC_REPLY;
+use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::trace::{TRACE_RECEIVE, TRACE_UNWAIT};
 use antares_core::alpc::Role;
@@ -67,16 +67,17 @@ pub fn request(
         sequence: direct.sequence,
         ..Mail::new(direct.id, request, header.data_length, sender)
     };
-    thread.inbox.open(usize::MAX);
-    if !sched::post(direct.receiver, &mail, words, true) {
-        thread.inbox.close();
+    let Some(dispatcher) = sched::post(direct.receiver, &mail, words) else {
         state.cancel_direct(direct.id);
         return None;
-    }
-    // Point of no return: the receiver has the message.
+    };
+    // Point of no return: the receiver has the message, and runs when this thread has parked.
     state.end_direct(direct.receiver);
     drop(state);
-    let status = waiting(via.port_id(), direct.id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
+    thread.inbox.open(usize::MAX);
+    let status = waiting(via.port_id(), direct.id, || {
+        sched::park_holding(dispatcher, waiter, deadline, WAIT_REASON_LPC_REPLY)
+    });
     thread.inbox.close();
     if let Some(result) = thread.inbox.take(|mail, data| deliver(via, buffer, mail, data)) {
         return Some(result);
@@ -101,14 +102,29 @@ pub fn reply_and_receive(
     let id = header.message_id;
     let mail = Mail::new(id, LPC_REPLY, header.data_length, me());
     let mut state = group.lock();
-    let waiter = state.direct_answer(port.role, id)?;
-    if !sched::post(waiter, &mail, words, true) {
+    let asker = state.direct_answer(port.role, id)?;
+    if !state.is_quiet(port.role) {
         return None;
     }
-    // Point of no return: the sender has its answer.
+    let thread = sched::current();
+    let own = sched::prepare_park();
+    state.add_waiter(port.role, own).ok()?;
+    let Some(dispatcher) = sched::post(asker, &mail, words) else {
+        state.remove_waiter(port.role, own, &mut Fx::new(false));
+        return None;
+    };
+    // Point of no return: the sender has its answer, and runs when this thread has parked.
     state.end_answer(id);
     drop(state);
-    Some(ops::receive(port, buffer, deadline))
+    thread.inbox.open(buffer.room);
+    let status = waiting(port.id, 0, || {
+        sched::park_holding(dispatcher, own, deadline, WAIT_REASON_LPC_RECEIVE)
+    });
+    thread.inbox.close();
+    if let Some(result) = thread.inbox.take(|mail, bytes| deliver(&Via::Port(port), buffer, mail, bytes)) {
+        return Some(result);
+    }
+    Some(ops::receive_after(port, own, status, buffer, deadline))
 }
 
 /// Copies mail out to the thread that waited for it; `bytes` are header and payload.

@@ -93,7 +93,12 @@ impl Fx {
 
 impl Effects for Fx {
     fn wake(&mut self, waiter: Waiter, status: NtStatus, soon: bool) {
-        let hint = (soon && self.will_block).then(|| percpu::this().index);
+        let hint = (soon && self.will_block).then(|| {
+            // Should the caller return to user mode instead of blocking, it schedules first, and the thread that
+            // was handed over is queued.
+            percpu::this().reschedule.store(true, Ordering::Relaxed);
+            percpu::this().index
+        });
         self.dispatcher().unpark(waiter.thread, waiter.ticket, status.0, hint);
     }
 

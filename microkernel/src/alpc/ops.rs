@@ -184,6 +184,22 @@ pub fn finish_request(
     delivered.map(|_| STATUS_SUCCESS)
 }
 
+/// Goes on after a wait to receive that ended without mail: a message is queued, or the wait failed.
+pub fn receive_after(
+    port: &Port,
+    waiter: Waiter,
+    status: NtStatus,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Result<NtStatus, NtStatus> {
+    if status == STATUS_SUCCESS {
+        return receive(port, buffer, deadline);
+    }
+    port.group.lock().remove_waiter(port.role, waiter, &mut Fx::new(false));
+    Via::Port(port).event(TRACE_UNWAIT, trace::Details::default().status(status));
+    Ok(status)
+}
+
 /// Receives the next message.
 pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtStatus, NtStatus> {
     loop {

@@ -274,28 +274,33 @@ pub fn prepare_park() -> Waiter {
 
 /// Blocks the current thread until it is unparked, its deadline comes, or it is to end. Returns the wait's status.
 pub fn park(waiter: Waiter, deadline: u64, reason: u32) -> NtStatus {
-    let mut d = lock();
+    park_holding(lock(), waiter, deadline, reason)
+}
+
+/// As [`park`], with the dispatcher lock held already.
+pub fn park_holding(mut d: DispatchGuard, waiter: Waiter, deadline: u64, reason: u32) -> NtStatus {
     let started = d.park(waiter.thread, waiter.ticket, deadline, reason as u8);
     finish_wait(d, started, waiter.thread, deadline)
 }
 
-/// Wakes a parked thread with mail: fills its inbox, if it takes `length` bytes and still waits with this ticket.
-/// `will_block`: the caller blocks next, and the thread may have its processor. `false`: nothing was done.
-pub fn post(waiter: Waiter, mail: &Mail, data: &[u64], will_block: bool) -> bool {
+/// Wakes a parked thread with mail, for a caller that parks next: fills the thread's inbox, if that takes the message and
+/// the thread still waits with this ticket, and hands the caller's processor over. `None`: nothing was done. The lock
+/// that is returned is for [`park_holding`].
+pub fn post(waiter: Waiter, mail: &Mail, data: &[u64]) -> Option<DispatchGuard> {
     let mut d = lock();
-    let Some(pointer) = d.try_payload(waiter.thread) else { return false };
+    let pointer = d.try_payload(waiter.thread)?;
     // SAFETY: the record exists, so the thread is alive, and the lock keeps the record.
     let thread = unsafe { &*pointer.0 };
     if usize::from(mail.header.data_length) > thread.inbox.room() {
-        return false;
+        return None;
     }
-    let hint = will_block.then(|| percpu::this().index);
+    let hint = Some(percpu::this().index);
     if !d.unpark_parked(waiter.thread, waiter.ticket, 0, hint) {
-        return false;
+        return None;
     }
     // SAFETY: the thread was parked and cannot run before the lock, which this holds, opens.
     unsafe { thread.inbox.fill(mail, data) };
-    true
+    Some(d)
 }
 
 fn finish_wait(mut d: DispatchGuard, started: Wait, thread: u32, deadline: u64) -> NtStatus {

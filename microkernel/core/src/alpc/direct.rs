@@ -107,6 +107,18 @@ impl<B: Body> Group<B> {
         self.messages.get(u64::from(id))?.waiter
     }
 
+    /// True when a receive on a server's port would find nothing and wait.
+    pub fn is_quiet(&self, role: Role) -> bool {
+        match role {
+            Role::Connection => !self.closed && self.main.head == NO_LINK,
+            Role::Server(connection) => self
+                .connections
+                .get(connection)
+                .is_some_and(|c| c.in_main == 0 && c.state == ConnectionState::Connected),
+            Role::Client(_) => false,
+        }
+    }
+
     /// The sender has its answer: the request is done with.
     pub fn end_answer(&mut self, id: u32) {
         self.messages.discard(u64::from(id));
