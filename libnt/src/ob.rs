@@ -6,7 +6,7 @@
 use crate::handle::OwnedHandle;
 use crate::rpc::{self, Attach};
 use crate::sync::Mutex;
-use crate::{env, session};
+use crate::{env, session, time};
 use abi::arg::Handle;
 use abi::ob::*;
 use abi::status::*;
@@ -67,13 +67,17 @@ fn call<C>(call: C, attach: Option<Attach>) -> NtResult<(C::Reply, Option<OwnedH
 where
     C: Call<Protocol = Objmgr> + Clone,
 {
-    let root = root()?;
-    match rpc::call_on(root.raw(), call.clone(), attach) {
-        Err(STATUS_PORT_DISCONNECTED) if Objmgr::is_idempotent(&call.clone().into_request()) => {
-            renew_root(&root)?;
-            rpc::call_on(self::root()?.raw(), call, attach)
+    let mut pauses = rpc::pauses();
+    loop {
+        let root = root()?;
+        match rpc::call_on(root.raw(), call.clone(), attach) {
+            Err(STATUS_PORT_DISCONNECTED) if Objmgr::is_idempotent(&call.clone().into_request()) => {
+                // The session manager may not have seen yet that the old one has ended.
+                time::sleep(pauses.next().ok_or(STATUS_PORT_DISCONNECTED)?);
+                renew_root(&root)?;
+            }
+            result => return result,
         }
-        result => result,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::alpc::{self, Attributes, Message, Port};
 use crate::handle::OwnedHandle;
 use crate::sync::Mutex;
+use crate::time;
 use abi::arg::Handle;
 use abi::status::{NtResult, STATUS_INVALID_MESSAGE, STATUS_PORT_DISCONNECTED};
 use alloc::sync::Arc;
@@ -77,6 +78,11 @@ fn request<P: Protocol>(
     result
 }
 
+/// Pauses before each new try to reach a core server that has just ended: together about a quarter of a second.
+pub fn pauses() -> impl Iterator<Item = Duration> {
+    (0..8).map(|step| Duration::from_millis(1 << step))
+}
+
 /// How a client gets a new handle to a server that was restarted.
 type Reconnect = fn() -> NtResult<OwnedHandle>;
 
@@ -123,17 +129,19 @@ impl<P: Protocol> Client<P> {
         attach: Option<Attach>,
     ) -> NtResult<(C::Reply, Option<OwnedHandle>)> {
         let message = call.into_request();
-        let handle = self.handle.lock().clone();
-        let (reply, attached) = match (request::<P>(handle.raw(), &message, attach, None), self.reconnect) {
-            (Err(STATUS_PORT_DISCONNECTED), Some(reconnect)) => {
-                let fresh = Arc::new(reconnect()?);
-                *self.handle.lock() = fresh.clone();
-                if !P::is_idempotent(&message) {
-                    return Err(STATUS_PORT_DISCONNECTED);
+        let mut pauses = pauses();
+        let (reply, attached) = loop {
+            let handle = self.handle.lock().clone();
+            match (request::<P>(handle.raw(), &message, attach, None), self.reconnect) {
+                (Err(STATUS_PORT_DISCONNECTED), Some(reconnect)) => {
+                    time::sleep(pauses.next().ok_or(STATUS_PORT_DISCONNECTED)?);
+                    *self.handle.lock() = Arc::new(reconnect()?);
+                    if !P::is_idempotent(&message) {
+                        return Err(STATUS_PORT_DISCONNECTED);
+                    }
                 }
-                request::<P>(fresh.raw(), &message, attach, None)?
+                (result, _) => break result?,
             }
-            (result, _) => result?,
         };
         C::from_reply(reply).map(|reply| (reply, attached)).ok_or(STATUS_INVALID_MESSAGE)
     }

@@ -7,5 +7,6 @@
 mod client;
 mod server;
 
+pub(crate) use client::pauses;
 pub use client::{Attach, Client, call_on, call_within};
 pub use server::{Answer, Caller, Origin, Server, Service, Token};

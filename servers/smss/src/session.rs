@@ -262,10 +262,14 @@ impl Session {
     }
 
     fn get_server(&mut self, name: &str, token: Token) -> Answer<Reply> {
-        let Some(child) = self.children.iter_mut().find(|child| child.program.name == name) else {
+        let Some(index) = self.children.iter().position(|child| child.program.name == name) else {
             return Answer::Error(STATUS_OBJECT_NAME_NOT_FOUND);
         };
-        if let Some((root, access)) = &child.root {
+        // One that has ended is as good as restarting. Until its tree is filled, objmgr is not there for others.
+        let child = &mut self.children[index];
+        let alive = child.process.as_ref().is_some_and(|p| p.exit_status() == Ok(STATUS_PENDING));
+        let ready = alive && !(self.populate && index == OBJMGR);
+        if let Some((root, access)) = child.root.as_ref().filter(|_| ready) {
             return give_root(root, *access);
         }
         if child.state == ServerState::Stopped || self.shutdown.is_some() || child.program.name == SHELL.name
@@ -293,13 +297,22 @@ impl Session {
             self.populate = true;
         }
         let child = &mut self.children[index];
-        for token in child.waiting.drain(..) {
-            // A client that is gone meanwhile needs no answer.
-            let _ = server.answer::<Smss>(token, give_root(&root, client_access));
-        }
         child.root = Some((root, client_access));
         child.state = ServerState::Running;
+        if index != OBJMGR {
+            self.answer_waiting(server, index);
+        }
         Ok(())
+    }
+
+    /// Gives a server's root to those who asked before it was there.
+    fn answer_waiting(&mut self, server: &Server, index: usize) {
+        let child = &mut self.children[index];
+        let Some((root, access)) = &child.root else { return };
+        for token in child.waiting.drain(..) {
+            // A client that is gone meanwhile needs no answer.
+            let _ = server.answer::<Smss>(token, give_root(root, *access));
+        }
     }
 
     /// Ends a server; its end is then dealt with as any other.
@@ -490,6 +503,7 @@ impl Service for Session {
         if self.populate {
             self.populate(server);
             self.populate = false;
+            self.answer_waiting(server, OBJMGR);
         }
         self.start_servers(server);
         if self.shell_is_due() {
