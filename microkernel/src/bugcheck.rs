@@ -69,6 +69,11 @@ pub fn bugcheck(code: u32, params: [u64; 4], frame: Option<&TrapFrame>) -> ! {
     stop(code, params, frame, None)
 }
 
+/// The same with a sentence that says why, for what a person can mend.
+pub fn bugcheck_because(code: u32, params: [u64; 4], why: &dyn fmt::Display) -> ! {
+    stop(code, params, None, Some(why))
+}
+
 /// Whether a bugcheck has begun anywhere.
 pub fn in_progress() -> bool {
     OWNER.load(Ordering::Relaxed) != NOBODY

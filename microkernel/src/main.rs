@@ -39,7 +39,7 @@ mod sys;
 mod trace;
 
 use arch::{acpi, apic, cpu, ioapic, percpu, serial, time, usercopy};
-use bugcheck::{bugcheck, code};
+use bugcheck::{bugcheck_because, code};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 static TSC_BOOT: AtomicU64 = AtomicU64::new(0);
@@ -59,8 +59,7 @@ pub fn system_time() -> i64 {
 }
 
 fn stop(code: u32, why: &str) -> ! {
-    klog::write(format_args!("\n*** Antares cannot start: {why}\n"));
-    bugcheck(code, [0; 4], None)
+    bugcheck_because(code, [0; 4], &format_args!("Antares cannot start: {why}"))
 }
 
 /// Where the boot loader enters: 64-bit mode, interrupts off, the loader's page tables and stack.
@@ -82,12 +81,10 @@ extern "C" fn kernel_entry() -> ! {
     let usable: u64 =
         boot.regions().iter().filter(|r| r.kind == boot::RegionKind::Usable).map(|r| r.length).sum();
     if usable < LEAST_MEMORY || mm::init(boot).is_none() {
-        klog::write(format_args!(
-            "\n{} MiB of usable memory, {} MiB needed.\n",
-            usable >> 20,
-            LEAST_MEMORY >> 20
-        ));
-        stop(code::INSTALL_MORE_MEMORY, "too little memory");
+        let (usable, least) = (usable >> 20, LEAST_MEMORY >> 20);
+        let why =
+            format_args!("Antares cannot start: {usable} MiB of memory are usable, {least} MiB are needed");
+        bugcheck_because(code::INSTALL_MORE_MEMORY, [usable, least, 0, 0], &why);
     }
     if cpus::init_boot_processor().is_err() {
         stop(code::INSTALL_MORE_MEMORY, "no memory for the boot processor's tables");

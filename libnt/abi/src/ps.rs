@@ -51,7 +51,7 @@ pub const THREAD_CREATE_FLAGS_CREATE_SUSPENDED: u32 = 0x1;
 pub const LOW_PRIORITY: i32 = 0;
 /// Priority that a thread gets unless told otherwise.
 pub const NORMAL_PRIORITY: i32 = 8;
-/// First real-time priority; needs a RESOURCE_QUOTA handle's authority.
+/// First real-time priority; only processes of the system's quota block (the core servers) may give it.
 pub const LOW_REALTIME_PRIORITY: i32 = 16;
 /// Highest priority.
 pub const HIGH_PRIORITY: i32 = 31;

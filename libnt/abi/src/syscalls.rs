@@ -95,7 +95,7 @@ macro_rules! for_each_syscall {
             /// Queries a thread; classes THREAD_BASIC_INFORMATION, THREAD_TIMES.
             45 NtQueryInformationThread(ThreadHandle: Req<{ty::THREAD}, THREAD_QUERY_LIMITED_INFORMATION>, ThreadInformationClass: u32, ThreadInformation: Out<u8>, ThreadInformationLength: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
-            /// Sets what a thread is: THREAD_PRIORITY (1 to 15), THREAD_AFFINITY_MASK, THREAD_NAME_INFORMATION.
+            /// Sets what a thread is: THREAD_PRIORITY (1 to 15; the core servers: to 31), THREAD_AFFINITY_MASK, THREAD_NAME_INFORMATION.
             46 NtSetInformationThread(ThreadHandle: Req<{ty::THREAD}, THREAD_SET_INFORMATION>, ThreadInformationClass: u32, ThreadInformation: In<u8>, ThreadInformationLength: u32)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_INVALID_PARAMETER "bad value"];
 

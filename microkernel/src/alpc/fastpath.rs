@@ -117,9 +117,8 @@ pub fn reply_and_receive(
     state.end_answer(id);
     drop(state);
     thread.inbox.open(buffer.room);
-    let status = waiting(port.id, 0, || {
-        sched::park_holding(dispatcher, own, deadline, WAIT_REASON_LPC_RECEIVE)
-    });
+    let status =
+        waiting(port.id, 0, || sched::park_holding(dispatcher, own, deadline, WAIT_REASON_LPC_RECEIVE));
     thread.inbox.close();
     if let Some(result) = thread.inbox.take(|mail, bytes| deliver(&Via::Port(port), buffer, mail, bytes)) {
         return Some(result);

@@ -182,7 +182,7 @@ pub fn NtSetInformationProcess(
         }
         PROCESS_BASE_PRIORITY => {
             let priority: i32 = user::input(ProcessInformation, ProcessInformationLength)?;
-            if !(1..LOW_REALTIME_PRIORITY).contains(&priority) {
+            if !(1..=super::thread::highest_priority()).contains(&priority) {
                 return Err(STATUS_INVALID_PARAMETER);
             }
             process.base_priority.store(priority, Ordering::Relaxed);

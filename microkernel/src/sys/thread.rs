@@ -20,6 +20,12 @@ pub fn online_mask() -> u64 {
     u64::MAX >> (64 - percpu::count())
 }
 
+/// Highest priority that the caller may give: real-time ones are for the core servers.
+pub fn highest_priority() -> i32 {
+    let system = crate::quota::is_system(&sched::current().process.quota());
+    if system { HIGH_PRIORITY } else { LOW_REALTIME_PRIORITY - 1 }
+}
+
 pub fn NtCreateThreadEx(
     ThreadHandle: Out<Handle>,
     DesiredAccess: u32,
@@ -134,7 +140,7 @@ pub fn NtSetInformationThread(
     match ThreadInformationClass {
         THREAD_PRIORITY => {
             let priority: i32 = user::input(ThreadInformation, ThreadInformationLength)?;
-            if !(1..LOW_REALTIME_PRIORITY).contains(&priority) {
+            if !(1..=highest_priority()).contains(&priority) {
                 return Err(STATUS_INVALID_PARAMETER);
             }
             sched::with_thread(&thread, |d| d.set_priority(thread.index, priority as u8))
