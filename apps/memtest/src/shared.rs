@@ -82,11 +82,18 @@ fn rights(test: &mut Test) -> NtResult {
         matches!(refused, Err(STATUS_ACCESS_DENIED | STATUS_SECTION_PROTECTION)),
     );
     let view = Section::from_handle(read).map(0, 0, PAGE_READONLY)?;
+    // SAFETY: the view is reached through the kernel only.
     let raised = unsafe {
-        // SAFETY: the view is reached through the kernel only.
         calls::protect_memory(Handle::CURRENT_PROCESS, view.base(), PAGE_SIZE, PAGE_READWRITE)
     };
     test.refused("raising a view's protection", raised, STATUS_SECTION_PROTECTION);
+    let program = libnt::ob::open_section("\\SystemRoot\\hello", SECTION_MAP_READ)?;
+    let view = Section::from_handle(program).map(0, 0, PAGE_READONLY)?;
+    // SAFETY: the view is not used.
+    let raised = unsafe {
+        calls::protect_memory(Handle::CURRENT_PROCESS, view.base(), PAGE_SIZE, PAGE_EXECUTE_READ)
+    };
+    test.refused("making a readable view executable", raised, STATUS_SECTION_PROTECTION);
     test.refused(
         "beyond the end",
         map(section.handle(), SIZE, PAGE_SIZE, PAGE_READONLY),

@@ -362,7 +362,12 @@ impl AddressSpace {
                 }
                 check_section_protection(section, protect)?;
                 // A view keeps within what its handle granted when it was mapped.
-                if protect == PAGE_READWRITE && run.initial_protect != PAGE_READWRITE {
+                let raised = match protect {
+                    PAGE_READWRITE => run.initial_protect != PAGE_READWRITE,
+                    PAGE_EXECUTE | PAGE_EXECUTE_READ => !allows(run.initial_protect, Access::Execute),
+                    _ => false,
+                };
+                if raised {
                     return Err(STATUS_SECTION_PROTECTION);
                 }
             }

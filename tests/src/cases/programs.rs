@@ -85,6 +85,11 @@ fn a_server_is_restarted(test: &Context) -> Outcome {
         &format!("{before}\n---\n{after}"),
     )?;
     good(&mut session, "alpcping 10")?;
+    // A program that comes while objmgr ends, starts and fills its tree waits for it.
+    for _ in 0..4 {
+        good(&mut session, "servers /restart objmgr")?;
+        good(&mut session, "hello")?;
+    }
     session.shutdown().map_err(words)
 }
 

@@ -139,6 +139,44 @@ fn wake_before_park_is_not_lost_and_stale_tickets_do_nothing() {
 }
 
 #[test]
+fn a_handed_over_thread_runs_whatever_its_waker_does() {
+    let mut d = with_cpus(2);
+    let (waker, woken) = (spawn(&mut d, 8), spawn(&mut d, 8));
+    assert_eq!((d.schedule(0), d.schedule(1)), (waker, woken));
+    for blocks in [true, false] {
+        let ticket = 1 + u32::from(!blocks);
+        assert_eq!(d.park(woken, ticket, NEVER, 0), Wait::Blocked);
+        assert_eq!(d.schedule(1), NONE);
+        d.take_kicks();
+        assert!(d.unpark(woken, ticket, 0, Some(0)));
+        assert_eq!(d.take_kicks(), 0, "nobody is disturbed");
+        if blocks {
+            assert_eq!(d.park(waker, 1, NEVER, 0), Wait::Blocked);
+            assert_eq!(d.schedule(0), woken);
+            assert!(d.unpark(waker, 1, 0, None));
+            assert_eq!(d.schedule(1), waker);
+            let (w, s) = (d.current(1), d.current(0));
+            assert_eq!((w, s), (waker, woken));
+            // Back to where they were, for the other case.
+            assert_eq!(d.wait(woken, &[], false, 5, 0), Wait::Blocked);
+            assert_eq!(d.schedule(0), NONE);
+            assert_eq!(d.wait(waker, &[], false, 5, 0), Wait::Blocked);
+            assert_eq!(d.schedule(1), NONE);
+            d.expire(5);
+            assert_eq!((d.schedule(0), d.schedule(1)), (woken, waker));
+            let _ = (d.set_affinity(waker, 1), d.set_affinity(woken, 2));
+            assert_eq!((d.schedule(0), d.schedule(1)), (NONE, woken));
+            assert_eq!(d.schedule(0), waker);
+            let _ = (d.set_affinity(waker, u64::MAX), d.set_affinity(woken, u64::MAX));
+        } else {
+            d.settle(0);
+            assert_ne!(d.take_kicks() & 0b10, 0, "the idle processor is told");
+            assert_eq!(d.schedule(1), woken);
+        }
+    }
+}
+
+#[test]
 fn termination_ends_any_wait_and_forbids_new_ones() {
     let mut d = with_cpus(1);
     let o = d.add_object(false, false).unwrap();
