@@ -1,5 +1,5 @@
 //! Floating point: each thread keeps its own x87, SSE and AVX registers, however often it is preempted; a new thread
-//! begins with clean ones; arithmetic gives the right bits.
+//! begins with clean ones; arithmetic gives the right bits. And no program spoils another's GS base.
 
 #![no_std]
 #![no_main]
@@ -8,6 +8,7 @@ extern crate alloc;
 
 use core::arch::asm;
 use libnt::prelude::*;
+use libnt::process::Command;
 use libnt::{info, thread};
 use testkit::{Random, Test};
 
@@ -36,6 +37,9 @@ struct Fresh {
 }
 
 fn main() -> NtResult<u32> {
+    if env::args().next() == Some("--spoil") {
+        spoil_gs();
+    }
     let mut test = Test::new("fptest");
     arithmetic(&mut test);
     let has_avx = info::counters()?.features & FEATURE_AVX != 0;
@@ -57,7 +61,56 @@ fn main() -> NtResult<u32> {
         test.check("x87 control word of a new thread", matches!(fresh.control, 0x037F | 0x027F));
         test.equal("xmm0 of a new thread", fresh.xmm, [0, 0]);
     }
+    keeps_gs(&mut test, processors)?;
     Ok(test.finish())
+}
+
+/// Other processes load GS with a selector, which takes its base away, and yield; this one must keep its TEB. All
+/// processes have theirs at the same address.
+fn keeps_gs(test: &mut Test, processors: usize) -> NtResult {
+    let mut spoilers = Vec::new();
+    for _ in 0..processors {
+        spoilers.push(Command::new("fptest").argument("--spoil").spawn()?);
+    }
+    let mut kept = true;
+    while spoilers.iter().any(|process| process.exit_status() == Ok(STATUS_PENDING)) {
+        let teb: u64;
+        // SAFETY: the TEB holds its own address at 0x30; should the base be gone, the fault is the test's failure.
+        unsafe { asm!("mov {}, gs:[0x30]", out(reg) teb, options(nostack, readonly)) };
+        kept &= teb != 0;
+        thread::yield_now();
+    }
+    test.check("the GS base is kept", kept);
+    for process in spoilers {
+        test.equal("a program that spoils its GS", process.exit_status()?, STATUS_SUCCESS);
+    }
+    Ok(())
+}
+
+/// Loads GS with the user data selector and yields, many times; then ends the process without the runtime, which
+/// needs GS.
+fn spoil_gs() -> ! {
+    // SAFETY: only registers and system calls without memory arguments; nothing of the runtime runs afterwards.
+    unsafe {
+        asm!(
+            "mov ebx, 20000",
+            "2:",
+            "mov eax, 0x1b",
+            "mov gs, ax",
+            "mov eax, {yield_}",
+            "syscall",
+            "dec ebx",
+            "jnz 2b",
+            "mov rdi, -1",
+            "xor esi, esi",
+            "mov eax, {terminate}",
+            "syscall",
+            "ud2",
+            yield_ = const abi::syscalls::nr::NtYieldExecution,
+            terminate = const abi::syscalls::nr::NtTerminateProcess,
+            options(noreturn),
+        )
+    }
 }
 
 /// Plain Rust arithmetic with known results.

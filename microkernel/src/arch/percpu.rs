@@ -34,8 +34,6 @@ pub struct PerCpu {
     pub armed: AtomicU64,
     /// Physical address of the loaded top-level page table.
     pub page_table: AtomicU64,
-    /// TEB address in the shadow GS base.
-    pub teb: AtomicU64,
     /// A thread that ended on this processor and whose stack can be freed (from `Ref::into_raw`).
     pub reap: AtomicPtr<Thread>,
     /// Time-stamp counter at the last context switch.
@@ -66,7 +64,6 @@ impl PerCpu {
             idle_rsp: AtomicU64::new(0),
             armed: AtomicU64::new(u64::MAX),
             page_table: AtomicU64::new(0),
-            teb: AtomicU64::new(0),
             reap: AtomicPtr::new(core::ptr::null_mut()),
             switched_at: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),

@@ -194,10 +194,9 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
             let top = next.stack_top();
             me.kernel_rsp.store(top, Ordering::Relaxed);
             crate::cpus::set_rsp0(me.index, top);
-            if me.teb.swap(next.teb, Ordering::Relaxed) != next.teb {
-                // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
-                unsafe { cpu::wrmsr(cpu::msr::KERNEL_GS_BASE, next.teb) };
-            }
+            // Always: ring 3 takes the base away by loading a selector, and processes have their TEBs at equal addresses.
+            // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
+            unsafe { cpu::wrmsr(cpu::msr::KERNEL_GS_BASE, next.teb) };
             match next.fpu_area() {
                 Some(area) => {
                     fpu::clear_ts();
