@@ -114,7 +114,8 @@ pub fn matches_port(name: &str) -> bool {
 
 /// Sets a process's filter flag.
 pub fn refresh_process(process: &Process) {
-    let passes = matches(&FILTER.lock().process, &process.name());
+    let name = process.name();
+    let passes = matches(&FILTER.lock().process, &name);
     process.traced.store(passes, Ordering::Relaxed);
 }
 

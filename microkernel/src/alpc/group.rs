@@ -68,7 +68,8 @@ impl GroupCell {
 
     /// The label's text for matching.
     pub fn refresh_trace(&self) {
-        let matches = crate::trace::matches_port(&self.label.lock());
+        let label = self.label.lock().clone();
+        let matches = crate::trace::matches_port(&label);
         self.traced.store(matches, Ordering::Relaxed);
     }
 }

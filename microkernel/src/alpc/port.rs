@@ -133,6 +133,7 @@ impl Port {
             Role::Server(connection) => self.group.lock().close_server(connection, &mut fx),
             Role::Client(connection) => self.group.lock().close_client(connection, &mut fx),
         }
+        drop(fx);
         forget_id(self.id);
     }
 }

@@ -260,6 +260,10 @@ impl HandleTable {
             copies.insert_at(at, copy).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         }
         let mut inner = self.inner.lock();
+        if inner.shut || inner.entries.len() != 0 {
+            // Somebody found the half-made process by its id, and ended it or gave it a handle.
+            return Err(STATUS_PROCESS_IS_TERMINATING);
+        }
         while inner.charged < copies.len() {
             if let Some(quota) = &inner.quota {
                 quota.charge(Kind::Pool, CHARGE_STEP as u64 * SLOT_BYTES)?;

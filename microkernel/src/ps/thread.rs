@@ -70,7 +70,8 @@ pub struct Thread {
     fpu: AtomicPtr<u8>,
     /// FLAG_ bits looked at before user mode.
     pub flags: AtomicU32,
-    suspend: Lock<u32, { rank::LEAF }>,
+    /// Suspend count. Held while [`Thread::resume`] and the flag change, so that the three agree.
+    suspend: Lock<u32, { rank::PROCESS }>,
     resume: Signal,
     exit_status: AtomicU32,
     /// Signalled when it has ended.
@@ -283,9 +284,9 @@ impl Thread {
         }
         *count += 1;
         if *count == 1 {
+            self.resume.clear();
             self.flags.fetch_or(FLAG_SUSPENDED, Ordering::AcqRel);
             drop(count);
-            self.resume.clear();
             self.interrupt(sched::with_thread(self, |d| d.running_on(self.index)).flatten());
             return Ok(0);
         }
@@ -301,7 +302,6 @@ impl Thread {
         }
         if old == 1 {
             self.flags.fetch_and(!FLAG_SUSPENDED, Ordering::AcqRel);
-            drop(count);
             self.resume.set();
         }
         old

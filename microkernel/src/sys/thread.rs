@@ -51,8 +51,10 @@ pub fn NtCreateThreadEx(
         return Err(STATUS_INVALID_PARAMETER);
     }
     let thread = Thread::new(&process, StartRoutine, Argument, stack)?;
+    // From here on it must be launched, whatever happens: only the thread itself can leave its process. One that cannot
+    // be suspended is to end already.
     if CreateFlags & THREAD_CREATE_FLAGS_CREATE_SUSPENDED != 0 {
-        thread.suspend()?;
+        let _ = thread.suspend();
     }
     let object = Object::Thread(thread.clone());
     let access = object.map_access(DesiredAccess, THREAD_ALL_ACCESS);
