@@ -159,6 +159,11 @@ impl ConnectionPort {
         Ok(port)
     }
 
+    /// A connection port behind a handle.
+    pub const fn from_handle(handle: OwnedHandle) -> Self {
+        Self(handle)
+    }
+
     /// The handle.
     pub const fn handle(&self) -> Handle {
         self.0.raw()

@@ -214,11 +214,15 @@ pub struct MessageFacts {
     pub data_length: usize,
 }
 
+const MESSAGE_BITS: u32 = 16;
+/// Most messages behind one connection port at once.
+const MESSAGES: usize = (1 << MESSAGE_BITS) - 1;
+
 /// See the module head.
 pub struct Group<B> {
     closed: bool,
     object: u32,
-    messages: Table<Message<B>, 16, 16>,
+    messages: Table<Message<B>, MESSAGE_BITS, 16>,
     connections: Table<Connection, 16, 32>,
     main: Queue,
     waiters: Vec<(u64, Waiter)>,
@@ -398,7 +402,10 @@ impl<B: Body> Group<B> {
     }
 
     fn add_message(&mut self, message: Message<B>) -> Result<u64, NtStatus> {
-        self.messages.insert(message).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+        // A full table is a queue that nobody empties, not the system's lack of memory.
+        let full = self.messages.len() >= MESSAGES;
+        let refused = if full { STATUS_QUOTA_EXCEEDED } else { STATUS_INSUFFICIENT_RESOURCES };
+        self.messages.insert(message).map_err(|_| refused)
     }
 
     /// Takes a message out of wherever it is.
