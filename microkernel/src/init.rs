@@ -61,6 +61,7 @@ pub fn start() -> Result<(), Failure> {
     let quota = Ref::try_new(QuotaBlock::new(limits))?;
     crate::quota::set_system(&quota);
     let process = Process::new(0, &quota, NORMAL_PRIORITY + 3)?;
+    Process::publish(&process);
     process.critical.store(true, Ordering::Relaxed);
     process.set_name(FIRST.try_into().unwrap_or_default());
     let entry = load(&process, module)?;

@@ -49,7 +49,9 @@ impl Resource {
         let fits = match kind {
             RESOURCE_IO_PORTS => base + length <= 0x1_0000,
             RESOURCE_IRQ => base + length <= 0x400,
-            RESOURCE_PHYSICAL => !crate::boot::overlaps_ram(base, length),
+            RESOURCE_PHYSICAL => {
+                base + length <= cpu::physical_limit() && !crate::boot::overlaps_ram(base, length)
+            }
             _ => true,
         };
         if !fits {

@@ -29,10 +29,15 @@ unsafe impl<T: Send + Sync> Sync for Ref<T> {}
 impl<T> Ref<T> {
     /// Moves a value to the heap.
     pub fn try_new(value: T) -> Result<Self, NtStatus> {
+        Self::try_new_or_back(value).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+    }
+
+    /// Moves a value to the heap, or gives it back.
+    pub fn try_new_or_back(value: T) -> Result<Self, T> {
         let layout = Layout::new::<Inner<T>>();
         // SAFETY: the layout has the counter in it and so is not zero-sized.
         let memory = unsafe { alloc(layout) }.cast::<Inner<T>>();
-        let inner = NonNull::new(memory).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let Some(inner) = NonNull::new(memory) else { return Err(value) };
         // SAFETY: fresh memory of the right layout.
         unsafe { inner.write(Inner { count: AtomicUsize::new(1), value }) };
         Ok(Self { inner })

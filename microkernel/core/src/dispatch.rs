@@ -371,7 +371,8 @@ impl<P: Copy> Dispatcher<P> {
     /// there are none.
     pub fn yield_current(&mut self, cpu: u32) -> bool {
         let current = self.cpus[cpu as usize].current;
-        let others = current != NONE && self.top_priority(cpu).is_some_and(|p| p >= self.rec(current).priority);
+        let others =
+            current != NONE && self.top_priority(cpu).is_some_and(|p| p >= self.rec(current).priority);
         self.cpus[cpu as usize].yielding = others;
         others
     }

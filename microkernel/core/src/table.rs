@@ -60,6 +60,11 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         self.len
     }
 
+    /// Slots that take memory, used or not.
+    pub const fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// True when there are none.
     pub const fn is_empty(&self) -> bool {
         self.len == 0

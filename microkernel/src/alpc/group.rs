@@ -74,8 +74,11 @@ impl GroupCell {
     }
 }
 
-/// Carries effects to the dispatcher. Used under the group's lock; takes the dispatcher's with the first effect and
-/// keeps it until it is dropped, which must be before the next thing that needs it.
+/// Carries effects to the dispatcher. Used under the group's lock.
+///
+/// For a caller that blocks right after (which ends no message) it takes the dispatcher's lock with the first effect and
+/// keeps it until it is dropped. Otherwise it takes it for each effect: messages may be dropped between two of them,
+/// and what goes with those needs locks of its own.
 pub struct Fx {
     will_block: bool,
     dispatcher: Option<DispatchGuard>,
@@ -87,8 +90,12 @@ impl Fx {
         Self { will_block, dispatcher: None }
     }
 
-    fn dispatcher(&mut self) -> &mut DispatchGuard {
-        self.dispatcher.get_or_insert_with(sched::lock)
+    fn with(&mut self, effect: impl FnOnce(&mut DispatchGuard)) {
+        if self.will_block {
+            effect(self.dispatcher.get_or_insert_with(sched::lock));
+        } else {
+            effect(&mut sched::lock());
+        }
     }
 }
 
@@ -100,17 +107,20 @@ impl Effects for Fx {
             percpu::this().reschedule.store(true, Ordering::Relaxed);
             percpu::this().index
         });
-        self.dispatcher().unpark(waiter.thread, waiter.ticket, status.0, hint);
+        self.with(|d| {
+            d.unpark(waiter.thread, waiter.ticket, status.0, hint);
+        });
     }
 
     fn readable(&mut self, object: u32, readable: bool) {
         if object != NO_OBJECT {
-            let d = self.dispatcher();
-            if readable {
-                d.signal(object);
-            } else {
-                d.clear(object);
-            }
+            self.with(|d| {
+                if readable {
+                    d.signal(object);
+                } else {
+                    d.clear(object);
+                }
+            });
         }
     }
 }

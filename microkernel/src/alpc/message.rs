@@ -129,13 +129,15 @@ fn capture_handle(
             return Err(STATUS_ACCESS_DENIED);
         }
         let kept = if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_SAME_ATTRIBUTES != 0 {
-            entry.attributes
+            // Protection from close is the sender's own business.
+            entry.attributes & abi::ob::OBJ_INHERIT
         } else {
             0
         };
         let inherit =
             if attribute.flags & ALPC_HANDLEFLG_DUPLICATE_INHERIT != 0 { abi::ob::OBJ_INHERIT } else { 0 };
-        Ok(PassedHandle { handle: open.another(access), access, attributes: kept | inherit })
+        // On its way it may not receive: a port is not kept open by a message that lies in its own queue.
+        Ok(PassedHandle { handle: open.another(0), access, attributes: kept | inherit })
     });
     // A pseudo handle is no table entry; it stands for the caller's own process or thread.
     match passed {
@@ -277,14 +279,19 @@ impl ReceiveBuffer {
         let (access, attributes) = (passed.access, passed.attributes);
         let object_type = type_code(&passed.handle);
         let target = Target::Open(passed.handle.another(access));
-        let handle =
-            process.handles.insert(Entry { target, access, attributes }, process.quota().handle_limit())?;
+        let inserted =
+            process.handles.insert(Entry { target, access, attributes }, process.quota().handle_limit());
+        let Ok(handle) = inserted else {
+            // A receiver whose table is full gets the message without the handle: it must not be kept from all others.
+            user::write_bytes(base, header.as_bytes())?;
+            return Ok(header.valid_attributes);
+        };
         let attribute = AlpcHandleAttr { flags: 0, reserved: 0, handle, object_type, desired_access: access };
         header.valid_attributes |= ALPC_MESSAGE_HANDLE_ATTRIBUTE;
         let written = user::write(Out::at(base + offset as u64), &attribute)
             .and_then(|()| user::write_bytes(base, header.as_bytes()));
         if let Err(status) = written {
-            let _: Result<Entry, NtStatus> = process.handles.remove(handle);
+            drop(process.handles.take(handle));
             return Err(status);
         }
         Ok(header.valid_attributes)

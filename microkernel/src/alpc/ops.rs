@@ -319,10 +319,14 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     }
     let owner = sched::current().process.id();
     let made = Port::new_communication(&quota, group, Role::Client(connection), *flags, owner, signal);
-    if made.is_err() {
-        group.lock().close_client(connection, &mut Fx::new(false));
+    match made {
+        Ok(port) => Ok(Ok(port)),
+        Err((status, signal)) => {
+            group.lock().close_client(connection, &mut Fx::new(false));
+            drop(signal);
+            Err(status)
+        }
     }
-    made.map(Ok)
 }
 
 /// Accepts a connection request. Returns the server communication port.
@@ -347,10 +351,11 @@ pub fn accept(
     let process = &sched::current().process;
     let role = Role::Server(connection);
     let made = Port::new_communication(&process.quota(), group, role, flags, process.id(), signal);
-    if made.is_err() {
+    made.map_err(|(status, signal)| {
         group.lock().close_server(connection, &mut Fx::new(false));
-    }
-    made
+        drop(signal);
+        status
+    })
 }
 
 /// Refuses a connection request.

@@ -69,7 +69,8 @@ impl Port {
             GroupCell::new(id, owner, attributes.flags, max_length, signal.as_ref().map(Signal::index));
         let made = Ref::try_new(cell).map(GroupRef);
         let port = made.and_then(|group| {
-            Self::make(quota, id, group, Role::Connection, attributes.flags, owner, signal)
+            let made = Self::make(quota, id, group, Role::Connection, attributes.flags, owner, signal);
+            made.map_err(|(status, _)| status)
         });
         if port.is_err() {
             forget_id(id);
@@ -77,7 +78,8 @@ impl Port {
         port
     }
 
-    /// A communication port of a connection. On failure the caller closes the connection's side.
+    /// A communication port of a connection. On failure the caller closes the connection's side, and only then drops
+    /// the signal it gets back, whose number the connection knows.
     pub fn new_communication(
         quota: &Ref<QuotaBlock>,
         group: &GroupRef,
@@ -85,8 +87,11 @@ impl Port {
         flags: u32,
         owner: u32,
         signal: Option<Signal>,
-    ) -> Result<Ref<Self>, NtStatus> {
-        let id = reserve_id()?;
+    ) -> Result<Ref<Self>, (NtStatus, Option<Signal>)> {
+        let id = match reserve_id() {
+            Ok(id) => id,
+            Err(status) => return Err((status, signal)),
+        };
         let port = Self::make(quota, id, group.clone(), role, flags, owner, signal);
         if port.is_err() {
             forget_id(id);
@@ -102,9 +107,12 @@ impl Port {
         flags: u32,
         owner: u32,
         signal: Option<Signal>,
-    ) -> Result<Ref<Self>, NtStatus> {
-        let header = Header::new(ObjectType::AlpcPort, quota)?;
-        let port = Ref::try_new(Self {
+    ) -> Result<Ref<Self>, (NtStatus, Option<Signal>)> {
+        let header = match Header::new(ObjectType::AlpcPort, quota) {
+            Ok(header) => header,
+            Err(status) => return Err((status, signal)),
+        };
+        let port = Ref::try_new_or_back(Self {
             header,
             id,
             group,
@@ -114,7 +122,8 @@ impl Port {
             signal,
             receivers: AtomicU32::new(0),
             closed: AtomicBool::new(false),
-        })?;
+        });
+        let port = port.map_err(|port| (STATUS_INSUFFICIENT_RESOURCES, port.signal))?;
         if let Some(slot) = PORTS.lock().get_mut(u64::from(id)) {
             *slot = Some(port.clone());
         }

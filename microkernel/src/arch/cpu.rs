@@ -386,17 +386,23 @@ pub fn cli() {
     unsafe { asm!("cli", options(nostack)) };
 }
 
-/// Enables interrupts on this processor. Handlers run on the current stack and may take any lock a
-/// handler takes.
-pub fn sti() {
-    // SAFETY: handlers save and restore everything. Not `nomem`: it closes a critical section.
-    unsafe { asm!("sti", options(nostack)) };
-}
-
 /// Halts until an interrupt (with interrupts off: until NMI, SMI or reset).
 pub fn hlt() {
     // SAFETY: waiting changes nothing.
     unsafe { asm!("hlt", options(nostack)) };
+}
+
+/// One past the highest physical address that page tables can hold (CPUID leaf 0x8000_0008).
+pub fn physical_limit() -> u64 {
+    let bits = cpuid(0x8000_0008, 0).eax & 0xFF;
+    1 << bits.clamp(32, 52)
+}
+
+/// Takes the interrupts that are pending, and turns them off again. STI holds interrupts back for one instruction more
+/// (Intel SDM vol. 2, STI), so there must be one in between.
+pub fn sti_cli() {
+    // SAFETY: handlers run on this stack as on any other; interrupts are off again after it.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
 }
 
 /// The idle step: enable interrupts, halt until one has been handled, disable them again. STI's

@@ -355,8 +355,7 @@ pub fn idle_loop() -> ! {
 
 /// A named preemption point: lets interrupts in and others run, in the middle of long work. No lock is held.
 pub fn preemption_point() {
-    cpu::sti();
-    cpu::cli();
+    cpu::sti_cli();
     if percpu::this().reschedule.load(Ordering::Relaxed) && !percpu::is_idle() {
         reschedule_now();
     }

@@ -50,6 +50,7 @@ impl KernelStack {
             }
             None => return Err(STATUS_INSUFFICIENT_RESOURCES),
         };
+        drop(stacks);
         let bottom = STACK_BASE + slot * SLOT + PAGE;
         for page in 0..STACK_SIZE / PAGE {
             let mapped = frames::alloc_zeroed().is_some_and(|frame| {
@@ -61,7 +62,8 @@ impl KernelStack {
             });
             if !mapped {
                 unmap(bottom, page);
-                stacks.free.push(slot);
+                // Room was made when the slot was first given out.
+                STACKS.lock().free.push(slot);
                 return Err(STATUS_INSUFFICIENT_RESOURCES);
             }
         }

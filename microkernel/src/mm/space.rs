@@ -295,7 +295,7 @@ impl AddressSpace {
                     return Err(STATUS_UNABLE_TO_FREE_VM);
                 }
                 let (start, end) = inner.vads.region(start).ok_or(STATUS_UNABLE_TO_FREE_VM)?;
-                if size != 0 && size.next_multiple_of(PAGE) != end - start {
+                if size != 0 && size.checked_next_multiple_of(PAGE) != Some(end - start) {
                     return Err(STATUS_UNABLE_TO_FREE_VM);
                 }
                 let pages = committed_pages(&inner, start, end);

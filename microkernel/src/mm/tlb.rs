@@ -76,6 +76,8 @@ fn flush(active: impl FnOnce() -> u64, start: u64, pages: u64) {
 
 /// Forgets user addresses of the address space that the processors in `active` have loaded.
 pub fn flush_user(active: &AtomicU64, root: u64, start: u64, pages: u64) {
+    // The entries were written with plain stores: they must be seen by whoever loads the tables after this look.
+    fence(Ordering::SeqCst);
     if percpu::this().page_table.load(Ordering::Relaxed) == root || active.load(Ordering::SeqCst) != 0 {
         flush(|| active.load(Ordering::SeqCst), start, pages);
     }

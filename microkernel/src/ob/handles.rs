@@ -218,6 +218,13 @@ impl HandleTable {
         Ok(entry)
     }
 
+    /// Takes an entry out, protected or not: for one that its process never learned of.
+    pub fn take(&self, handle: Handle) -> Option<Entry> {
+        let entry = self.inner.lock().entries.remove(key(handle))?;
+        TOTAL.fetch_sub(1, Ordering::Relaxed);
+        Some(entry)
+    }
+
     /// Closes the table: no more inserts. Then [`HandleTable::take_any`] empties it.
     pub fn shut(&self) {
         self.inner.lock().shut = true;
@@ -264,7 +271,7 @@ impl HandleTable {
             // Somebody found the half-made process by its id, and ended it or gave it a handle.
             return Err(STATUS_PROCESS_IS_TERMINATING);
         }
-        while inner.charged < copies.len() {
+        while inner.charged < copies.slots() {
             if let Some(quota) = &inner.quota {
                 quota.charge(Kind::Pool, CHARGE_STEP as u64 * SLOT_BYTES)?;
             }

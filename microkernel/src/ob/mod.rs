@@ -345,7 +345,9 @@ fn run_deferred_list() {
             *list = object.header().next_deferred.take_unshared();
             object
         };
-        object.header().queued.store(false, Ordering::Release);
+        // A locked exchange, so that the counts below are read after it: who drops the last handle from now on queues
+        // the object again.
+        object.header().queued.swap(false, Ordering::AcqRel);
         match &object {
             Object::Port(port) if port.receivers.load(Ordering::Acquire) == 0 => port.close(),
             _ => {}

@@ -80,7 +80,7 @@ pub struct Process {
 pub static ALIVE: AtomicU32 = AtomicU32::new(0);
 
 impl Process {
-    /// A process without threads. It is found by id from now on.
+    /// A process without threads. Nobody finds it before [`Process::publish`].
     pub fn new(parent: u32, quota: &Ref<QuotaBlock>, priority: i32) -> Result<Ref<Self>, NtStatus> {
         let charge = Charge::new(quota, Kind::Processes, 1)?;
         let inner = Inner { life: Life::Running, exit_status: 0, threads: Vec::new(), name: Name::new() };
@@ -101,9 +101,13 @@ impl Process {
             past_ticks: AtomicU64::new(0),
             _charge: Lock::new(Some(charge)),
         })?;
-        process.id.name_process(&process);
         ALIVE.fetch_add(1, Ordering::Relaxed);
         Ok(process)
+    }
+
+    /// Lets it be found by id.
+    pub fn publish(this: &Ref<Self>) {
+        this.id.name_process(this);
     }
 
     /// A child of this process.
@@ -116,6 +120,7 @@ impl Process {
             let _ = child.terminate(status.0);
             return Err(status);
         }
+        Self::publish(&child);
         Ok(child)
     }
 
@@ -132,8 +137,13 @@ impl Process {
     /// Gives it a quota block of its own: its memory is charged there at once, all else that it and its children spend
     /// from now on.
     pub fn set_quota(&self, block: &Ref<QuotaBlock>) -> Result<(), NtStatus> {
+        let old = self.quota();
         self.space.set_quota(block)?;
-        self.handles.set_quota(block)?;
+        if let Err(status) = self.handles.set_quota(block) {
+            // What was charged to the old block a moment ago is most likely still free there.
+            let _ = self.space.set_quota(&old);
+            return Err(status);
+        }
         let old = core::mem::replace(&mut *self.quota.lock(), block.clone());
         drop(old);
         Ok(())
@@ -216,7 +226,7 @@ impl Process {
             inner.threads.is_empty()
         };
         if orphan {
-            self.take_down();
+            self.take_down(false);
         }
         Ok(())
     }
@@ -230,8 +240,9 @@ impl Process {
     }
 
     /// Closes handles, frees memory, tells waiters. No thread of it runs user code any more; the caller may be its
-    /// last thread.
-    pub fn take_down(&self) {
+    /// last thread. `drain`: what its handles kept open is closed before it counts as ended. Only its last thread may ask
+    /// for that; elsewhere this may itself be part of such closing, which must not nest.
+    pub fn take_down(&self, drain: bool) {
         self.handles.shut();
         let mut from = 0;
         let mut closed = 0;
@@ -239,11 +250,15 @@ impl Process {
             crate::sys::objects::drop_entry(entry);
             closed += 1;
             if closed % CLOSE_BATCH == 0 {
-                run_deferred();
+                if drain {
+                    run_deferred();
+                }
                 sched::preemption_point();
             }
         }
-        run_deferred();
+        if drain {
+            run_deferred();
+        }
         if !percpu::is_idle() && core::ptr::eq(&raw const *sched::current().process, self) {
             paging::load(kernel_root());
             self.space.left();

@@ -258,9 +258,10 @@ impl Thread {
 
     /// Makes it end: at once if it blocks or runs in user mode, else when it leaves the kernel.
     pub fn request_end(&self, exit_status: u32) {
-        if self.flags.fetch_or(FLAG_END, Ordering::AcqRel) & FLAG_END == 0 {
-            self.exit_status.store(exit_status, Ordering::Relaxed);
-        }
+        // The first status counts, and is there before the thread can see that it is to end.
+        let pending = STATUS_PENDING.0;
+        let _ = self.exit_status.compare_exchange(pending, exit_status, Ordering::AcqRel, Ordering::Acquire);
+        self.flags.fetch_or(FLAG_END, Ordering::AcqRel);
         let running_on = sched::with_thread(self, |d| d.terminate(self.index));
         self.interrupt(running_on.flatten());
     }
@@ -365,7 +366,7 @@ pub fn exit_current_thread() -> ! {
     ALIVE.fetch_sub(1, Ordering::Relaxed);
     thread.process.past_ticks.fetch_add(thread.run_ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     if thread.process.remove_thread(&thread, status) {
-        thread.process.take_down();
+        thread.process.take_down(true);
     }
     crate::ob::run_deferred();
     thread.ended.set();

@@ -81,6 +81,7 @@ pub fn NtQuerySystemInformation(
             let mut from = 0;
             while let Some((port, next)) = port::next_port(from) {
                 writer.record(&describe_port(&port))?;
+                sched::preemption_point();
                 from = next;
             }
         }

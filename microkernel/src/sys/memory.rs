@@ -8,6 +8,7 @@ use crate::ke::sched;
 use crate::kref::Ref;
 use crate::mm::section::Section;
 use crate::ob::Object;
+use crate::ps::thread::FLAG_END;
 use crate::quota::Kind;
 use abi::NtStatus;
 use abi::arg::{Handle, In, InOut, Out, Req};
@@ -15,6 +16,7 @@ use abi::io::RESOURCE_PHYSICAL;
 use abi::mm::*;
 use abi::ob::*;
 use abi::status::*;
+use core::sync::atomic::Ordering;
 
 type VmProcess = Req<{ ty::PROCESS }, PROCESS_VM_OPERATION>;
 
@@ -87,6 +89,9 @@ pub fn NtQueryVirtualMemory(
     OK
 }
 
+/// Bytes copied between two preemption points.
+const PREEMPTION_BYTES: u64 = 0x1_0000;
+
 /// Copies between a process's memory and the caller's in pieces that cross no page of the former. Returns how much.
 fn copy_pieces(
     address: u64,
@@ -95,6 +100,7 @@ fn copy_pieces(
 ) -> (u64, SysResult) {
     let mut bounce = [0; 512];
     let mut done = 0;
+    let mut since = 0;
     while done < length {
         let Some(at) = address.checked_add(done) else { return (done, Err(STATUS_PARTIAL_COPY)) };
         let count = (length - done).min(bounce.len() as u64).min(PAGE_SIZE - at % PAGE_SIZE);
@@ -107,8 +113,13 @@ fn copy_pieces(
             return (done, Err(if done > 0 { STATUS_PARTIAL_COPY } else { status }));
         }
         done += count;
-        if done % 0x1_0000 == 0 {
+        since += count;
+        if since >= PREEMPTION_BYTES {
+            since = 0;
             sched::preemption_point();
+            if sched::current().flags.load(Ordering::Acquire) & FLAG_END != 0 {
+                return (done, Err(STATUS_THREAD_IS_TERMINATING));
+            }
         }
     }
     (done, OK)

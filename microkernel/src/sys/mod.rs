@@ -117,9 +117,7 @@ pub fn insert_handle(object: Object, access: u32, attributes: u32, to: Out<Handl
     let entry = Entry { target: Target::Open(open), access, attributes };
     let handle = process.handles.insert(entry, process.quota().handle_limit())?;
     if let Err(status) = user::write(to, &handle) {
-        if let Ok(entry) = process.handles.remove(handle) {
-            drop(entry);
-        }
+        drop(process.handles.take(handle));
         return Err(status);
     }
     OK

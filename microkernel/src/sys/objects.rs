@@ -114,9 +114,7 @@ fn duplicate(
     if !to.is_null()
         && let Err(status) = user::write(to, &new)
     {
-        if let Ok(entry) = target.handles.remove(new) {
-            drop_entry(entry);
-        }
+        drop(target.handles.take(new));
         return Err(status);
     }
     OK
@@ -164,7 +162,7 @@ pub fn NtQueryObject(
                 return Err(STATUS_INFO_LENGTH_MISMATCH);
             }
             let mut bytes = bytes;
-            let text = ObjectInformation.address() + size_of::<UnicodeString>() as u64;
+            let text = ObjectInformation.address().wrapping_add(size_of::<UnicodeString>() as u64);
             bytes[8..16].copy_from_slice(&text.to_le_bytes());
             user::write_bytes(ObjectInformation.address(), &bytes)?;
             bytes.len()
@@ -239,6 +237,10 @@ pub fn NtxCreateNameHandle(
     }
     if NameLength > 256 {
         return Err(STATUS_INVALID_PARAMETER);
+    }
+    // An object has one name, so the right to give it is not everybody's.
+    if !crate::quota::is_system(&process.quota()) {
+        return Err(STATUS_ACCESS_DENIED);
     }
     let label = user::name::<256>(Name, NameLength)?;
     let (object, access) = process.handles.with(ObjectHandle, |entry| match &entry.target {

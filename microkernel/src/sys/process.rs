@@ -185,7 +185,13 @@ pub fn NtSetInformationProcess(
             if !(1..=super::thread::highest_priority()).contains(&priority) {
                 return Err(STATUS_INVALID_PARAMETER);
             }
-            process.base_priority.store(priority, Ordering::Relaxed);
+            let change = priority - process.base_priority.swap(priority, Ordering::Relaxed);
+            process.for_threads(|thread| {
+                sched::with_thread(thread, |d| {
+                    let old = i32::from(d.info(thread.index).base_priority);
+                    d.set_priority(thread.index, (old + change).clamp(1, 31) as u8);
+                });
+            });
         }
         PROCESS_QUOTA_LIMITS => {
             let words: [u64; 6] = user::input(ProcessInformation, ProcessInformationLength)?;
