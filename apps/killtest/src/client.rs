@@ -76,7 +76,10 @@ fn ask(port: Handle, words: Words, attributes: &mut Attributes, random: &mut Ran
         println!("killtest: {words:x?} was answered {:x?} {:?}", Words::read(&message), message.header());
         return Err(STATUS_REPLY_MESSAGE_MISMATCH);
     }
-    Ok(())
+    match env::extra(WORKED) {
+        Some(event) => calls::set_event(event.handle).map(drop),
+        None => Err(STATUS_INVALID_HANDLE),
+    }
 }
 
 fn step(connection: &Port, mut words: Words, random: &mut Random) -> NtResult {

@@ -34,6 +34,7 @@ pub fn run(test: &mut Test, seed: u64, rounds: u64, hold: bool) -> NtResult {
 fn one(test: &mut Test, random: &mut Random, hold: bool) -> NtResult<bool> {
     let wrong = Event::notification(false)?;
     let ready = Event::notification(false)?;
+    let worked = Event::notification(false)?;
     let (server, port) = {
         let port = ConnectionPort::create()?;
         let server = Command::new(env::image())
@@ -53,12 +54,14 @@ fn one(test: &mut Test, random: &mut Random, hold: bool) -> NtResult<bool> {
             .argument(&format!("{}", random.number() >> 8))
             .give(PORT, port.raw(), Some(PORT_CONNECT), [0; 4])
             .give(WRONG, wrong.handle(), Some(EVENT_MODIFY_STATE), [0; 4])
+            .give(WORKED, worked.handle(), Some(EVENT_MODIFY_STATE), [0; 4])
             .spawn()
     };
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(start(random)?);
     }
+    test.check("clients are answered", wait::one(worked.handle(), Some(LONG))?);
     for _ in 0..random.below(12) {
         sleep(Duration::from_micros(random.below(20_000) as u64));
         let victim = random.below(CLIENTS);

@@ -10,6 +10,9 @@ pub const WRONG: &str = "wrong";
 /// Extra handle: set by the server when it receives.
 pub const READY: &str = "ready";
 
+/// Extra handle: set by a client that had a right answer.
+pub const WORKED: &str = "worked";
+
 /// Words of payload.
 pub const WORDS: usize = 5;
 /// A message: header and payload.
