@@ -18,9 +18,21 @@ pub fn run(test: &mut Test) -> NtResult {
     passed_wrongly(test)?;
     dropped_on_the_way(test)?;
     passed_back(test)?;
+    a_port_in_its_own_queue(test)?;
     objects(test)?;
     objects_close(test)?;
     objects_without_server(test)
+}
+
+/// A message that passes the very port it waits in does not keep that port: the counters tell, at the end.
+fn a_port_in_its_own_queue(test: &mut Test) -> NtResult {
+    let Pair { server, accepted, client } = Pair::new()?;
+    let own = duplicate(server.handle(), None)?;
+    client.datagram(&mut text(b"")?, Some(&mut Attributes::passing(own.raw(), None)))?;
+    drop((own, server, accepted));
+    let sent = client.datagram(&mut text(b"")?, None);
+    test.refused("sending to the port that holds itself", sent, STATUS_PORT_DISCONNECTED);
+    Ok(())
 }
 
 /// NT's code of an event in the handle attribute.

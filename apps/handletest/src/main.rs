@@ -28,11 +28,27 @@ fn main() -> NtResult<u32> {
         inheritance(&mut test)?;
         queries(&mut test)?;
         many(&mut test)?;
+        a_chain_of_owners(&mut test)?;
         if round > 0 {
             before.must_return(&mut test, 16);
         }
     }
     Ok(test.finish())
+}
+
+/// Each of many processes that never ran holds the only handle to the one before; closing the last ends them all, one
+/// after the other and not one inside the other.
+fn a_chain_of_owners(test: &mut Test) -> NtResult {
+    const LINKS: usize = 64;
+    let mut last = calls::create_process(PROCESS_ALL_ACCESS, 0)?;
+    for _ in 1..LINKS {
+        let next = calls::create_process(PROCESS_ALL_ACCESS, 0)?;
+        let options = DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE;
+        calls::duplicate(Handle::CURRENT_PROCESS, last, next, 0, 0, options)?;
+        last = next;
+    }
+    test.ok("closing the end of a chain", calls::close(last));
+    Ok(())
 }
 
 /// Sets a handle's inherit and protect flags.

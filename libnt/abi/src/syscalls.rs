@@ -191,7 +191,7 @@ macro_rules! for_each_syscall {
             /// Name labels the object in traces and listings. It can be used with NtDuplicateObject, NtQueryObject,
             /// NtCompareObjects and NtClose only.
             97 NtxCreateNameHandle(NameHandle: Out<Handle>, ObjectHandle: Handle, PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Context: u64, Name: In<u8>, NameLength: u32)
-                [STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_INVALID_PARAMETER "a name over 256 bytes"];
+                [STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_INVALID_PARAMETER "a name over 256 bytes", STATUS_ACCESS_DENIED "the caller is no core server", STATUS_OBJECT_NAME_COLLISION "the object has a name handle"];
 
             /// Queries the system; classes in [`crate::info`].
             112 NtQuerySystemInformation(SystemInformationClass: u32, SystemInformation: InOut<u8>, SystemInformationLength: u32, ReturnLength: Out<u32>)

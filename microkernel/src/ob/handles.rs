@@ -267,7 +267,7 @@ impl HandleTable {
             copies.insert_at(at, copy).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         }
         let mut inner = self.inner.lock();
-        if inner.shut || inner.entries.len() != 0 {
+        if inner.shut || !inner.entries.is_empty() {
             // Somebody found the half-made process by its id, and ended it or gave it a handle.
             return Err(STATUS_PROCESS_IS_TERMINATING);
         }
