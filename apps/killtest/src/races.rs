@@ -87,9 +87,12 @@ fn suspend_resume(test: &mut Test, seed: u64) -> NtResult {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    // Suspended once more and resumed, even a lost one comes back.
-    calls::suspend_thread(target.handle())?;
-    calls::resume_thread(target.handle())?;
+    // Suspended once more and resumed, even a lost one comes back; one that is not lost may have ended by now.
+    match calls::suspend_thread(target.handle()) {
+        Ok(_) => _ = calls::resume_thread(target.handle())?,
+        Err(STATUS_THREAD_IS_TERMINATING) => {}
+        Err(status) => return Err(status),
+    }
     join(test, "the suspended thread's end", target).map(drop)
 }
 
