@@ -129,11 +129,6 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         Ok(())
     }
 
-    /// Makes sure that the next insert will not fail.
-    pub fn reserve(&mut self) -> Result<(), NoMemory> {
-        if self.free_head != 0 { Ok(()) } else { self.reserve_one() }
-    }
-
     fn slot(&self, key: u64) -> Option<&Slot<T>> {
         let slot = self.slots.get(Self::index_of(key) as usize)?;
         (slot.generation == Self::generation_of(key)).then_some(slot)

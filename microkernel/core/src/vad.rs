@@ -3,7 +3,7 @@
 //! A sorted list of runs of pages with equal state. Runs made by one allocation share `base`, and their pages
 //! together are that allocation's region. Owns no pages: the caller maps and unmaps what the runs say.
 
-use crate::{NoMemory, try_push};
+use crate::NoMemory;
 use alloc::vec::Vec;
 
 /// A run of pages with equal state. Addresses are page-aligned; `end` is exclusive.
@@ -179,16 +179,6 @@ impl<S: Clone + PartialEq> Vads<S> {
     /// Takes the whole list.
     pub fn take(&mut self) -> Vec<Run<S>> {
         core::mem::take(&mut self.runs)
-    }
-
-    /// Committed private bytes.
-    pub fn committed_private(&self) -> u64 {
-        self.runs.iter().filter(|r| r.committed && r.view.is_none()).map(|r| r.end - r.start).sum()
-    }
-
-    /// Adds a run without checks of order, for building a known-good list.
-    pub fn push(&mut self, run: Run<S>) -> Result<(), NoMemory> {
-        try_push(&mut self.runs, run)
     }
 }
 

@@ -38,8 +38,6 @@ pub struct PerCpu {
     pub reap: AtomicPtr<Thread>,
     /// Time-stamp counter at the last context switch.
     pub switched_at: AtomicU64,
-    /// Time-stamp counter when the idle loop halted; 0 while it runs.
-    pub idle_since: AtomicU64,
     /// Ticks spent halted.
     pub idle_ticks: AtomicU64,
     /// Interrupts taken.
@@ -66,7 +64,6 @@ impl PerCpu {
             page_table: AtomicU64::new(0),
             reap: AtomicPtr::new(core::ptr::null_mut()),
             switched_at: AtomicU64::new(0),
-            idle_since: AtomicU64::new(0),
             idle_ticks: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             page_faults: AtomicU64::new(0),

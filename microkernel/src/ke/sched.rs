@@ -346,9 +346,7 @@ pub fn idle_loop() -> ! {
         }
         arm_for(lock().next_deadline());
         let halted = cpu::rdtsc();
-        me.idle_since.store(halted, Ordering::Relaxed);
         cpu::sti_hlt_cli();
-        me.idle_since.store(0, Ordering::Relaxed);
         me.idle_ticks.fetch_add(cpu::rdtsc() - halted, Ordering::Relaxed);
     }
 }
