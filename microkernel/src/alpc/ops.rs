@@ -243,7 +243,7 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
         let id = delivery.id;
         return match delivered {
             Ok(_) => {
-                port.group.lock().end_delivery(id);
+                port.group.lock().end_delivery(id, None);
                 Ok(STATUS_SUCCESS)
             }
             Err(status) => {

@@ -5,10 +5,8 @@
 //! that these functions decline goes the long way with the same result.
 
 use super::{Body, Effects, Sender, Waiter};
-use super::{
-    ConnectionState, Group, LPC_CONTINUATION_REQUIRED, LPC_REQUEST, Message, NO_LINK, ObjectContext, Place,
-    Role,
-};
+use super::{ConnectionState, Group, Message, NO_LINK, ObjectContext, Place, Role};
+use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_REQUEST};
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
 
 /// What a request handed over directly looks like to its receiver.
@@ -51,19 +49,13 @@ impl<B: Body> Group<B> {
         }
         let receiver = self.waiters.iter().find(|(filter, _)| *filter == 0 || *filter == connection)?.1;
         self.sequence = self.sequence.wrapping_add(1);
+        let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
         let message = Message {
-            message_type: LPC_REQUEST | LPC_CONTINUATION_REQUIRED,
-            sender,
-            connection,
-            to_client: false,
             object,
-            body: None,
             waiter: Some(waiter),
-            receiver: Sender::default(),
             sequence: self.sequence,
             place: Place::Pending,
-            prev: NO_LINK,
-            next: NO_LINK,
+            ..Message::new(request, sender, connection, false)
         };
         let id = self.messages.insert(message).ok()? as u32;
         Some(Direct { id, receiver, sequence: self.sequence, context })

@@ -3,7 +3,11 @@
 mod model;
 
 use super::*;
-use abi::alpc::LPC_OBJECT_CLOSED;
+use abi::alpc::{
+    LPC_CANCELED, LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM,
+    LPC_KERNELMODE_MESSAGE, LPC_OBJECT_CLOSED, LPC_PORT_CLOSED, LPC_REPLY, LPC_REQUEST,
+};
+use abi::status::*;
 use std::collections::HashMap;
 
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -169,7 +173,7 @@ impl World {
     }
 
     fn end(&mut self, id: u32) -> bool {
-        let ended = self.group.end_delivery(id);
+        let ended = self.group.end_delivery(id, None);
         self.check();
         ended
     }

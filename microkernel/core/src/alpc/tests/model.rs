@@ -6,7 +6,11 @@
 
 use super::Log;
 use crate::alpc::*;
-use abi::alpc::LPC_OBJECT_CLOSED;
+use abi::alpc::{
+    LPC_CANCELED, LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM,
+    LPC_KERNELMODE_MESSAGE, LPC_OBJECT_CLOSED, LPC_PORT_CLOSED, LPC_REPLY, LPC_REQUEST,
+};
+use abi::status::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -556,7 +560,7 @@ impl World {
     fn end_delivery(&mut self, thread: usize, id: u32) {
         self.threads[thread] = Doing::Idle;
         let found = self.out.iter().position(|l| l.id == Some(id)).map(|at| self.out.remove(at));
-        assert_eq!(self.group.end_delivery(id), found.is_some());
+        assert_eq!(self.group.end_delivery(id, None), found.is_some());
         if let Some(letter) = found.filter(|l| matches!(kind_of(l), LPC_REQUEST | LPC_CONNECTION_REQUEST)) {
             self.owed.push(letter);
         }

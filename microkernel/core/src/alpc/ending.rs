@@ -1,0 +1,240 @@
+//! Ends: of a client, of a server's side of a connection, of the connection port.
+
+use super::{Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Role};
+use crate::table::Table;
+use abi::alpc::LPC_CANCELED;
+use abi::status::*;
+
+impl<B: Body> Group<B> {
+    /// Removes the requests of a connection whose senders block, waking those with `status`.
+    pub(super) fn fail_requests(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
+        let mut index = 0;
+        while let Some(id) = self.messages.next_key(index) {
+            index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
+            let m = self.message(id);
+            if m.connection != connection || m.place == Place::Reserved || m.place == Place::Replied {
+                continue;
+            }
+            if let Some(waiter) = m.waiter {
+                self.remove_message(id, fx);
+                fx.wake(waiter, status, false);
+            }
+        }
+    }
+
+    /// Removes a connection's messages in the main queue and those delivered from it.
+    pub(super) fn drop_from_main(&mut self, connection: u64, fx: &mut impl Effects) {
+        let mut index = 0;
+        while let Some(id) = self.messages.next_key(index) {
+            index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
+            let m = self.message(id);
+            if m.connection == connection
+                && !m.to_client
+                && matches!(m.place, Place::Queued | Place::Pending | Place::Delivering)
+            {
+                self.remove_message(id, fx);
+            }
+        }
+    }
+
+    /// Removes what is queued for a client that closed.
+    pub(super) fn drop_client_queue(&mut self, connection: u64, fx: &mut impl Effects) {
+        while let Some(id) =
+            self.connections.get(connection).map(|c| c.client_queue.head).filter(|id| *id != NO_LINK)
+        {
+            self.remove_message(id, fx);
+        }
+    }
+
+    /// Once both sides are closed the connection goes.
+    pub(super) fn forget_if_unused(&mut self, connection: u64) {
+        let Some(c) = self.connections.get(connection).filter(|c| !c.client_open && !c.server_open) else {
+            return;
+        };
+        let notices = [c.close_notice, c.client_notice];
+        for notice in notices {
+            if self.messages.get(notice).is_some_and(|m| m.place == Place::Reserved) {
+                self.messages.remove(notice);
+            }
+        }
+        self.connections.remove(connection);
+    }
+
+    /// The client's last handle was closed.
+    pub fn close_client(&mut self, connection: u64, fx: &mut impl Effects)
+    where
+        B: Default,
+    {
+        let Some(c) = self.connections.get_mut(connection) else { return };
+        c.client_open = false;
+        c.client_object = NO_OBJECT;
+        let (state, request) = (c.state, c.request);
+        let waiters = core::mem::take(&mut c.client_waiters);
+        for waiter in waiters {
+            fx.wake(waiter, STATUS_PORT_CLOSED, false);
+        }
+        match state {
+            ConnectionState::Pending => {
+                // A request the server has seen stays until it answers, and is then STATUS_REQUEST_CANCELED.
+                let seen = self.messages.get(request).is_some_and(|m| m.place != Place::Queued);
+                if !seen {
+                    self.remove_message(request, fx);
+                }
+                self.connections.remove(connection);
+            }
+            ConnectionState::Connected => self.end_connection(connection, true, fx),
+            _ => {}
+        }
+        self.drop_client_queue(connection, fx);
+        self.forget_if_unused(connection);
+    }
+
+    /// The last handle to the server communication port was closed.
+    pub fn close_server(&mut self, connection: u64, fx: &mut impl Effects)
+    where
+        B: Default,
+    {
+        let Some(c) = self.connections.get_mut(connection) else { return };
+        if c.state == ConnectionState::Connected {
+            self.end_connection(connection, false, fx);
+        }
+        self.drop_from_main(connection, fx);
+        if let Some(c) = self.connections.get_mut(connection) {
+            c.server_open = false;
+            c.server_object = NO_OBJECT;
+        }
+        self.wake_server_waiters(connection, STATUS_PORT_CLOSED, fx);
+        self.forget_if_unused(connection);
+    }
+
+    pub(super) fn wake_server_waiters(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
+        self.waiters.retain(|(filter, waiter)| {
+            if *filter == connection {
+                fx.wake(*waiter, status, false);
+            }
+            *filter != connection
+        });
+    }
+
+    /// Ends a connection from one side; both handles stay open.
+    pub fn disconnect(&mut self, role: Role, fx: &mut impl Effects) -> Result<(), NtStatus>
+    where
+        B: Default,
+    {
+        let (connection, by_client) = match role {
+            Role::Connection => return Err(STATUS_INVALID_PORT_HANDLE),
+            Role::Client(connection) => (connection, true),
+            Role::Server(connection) => (connection, false),
+        };
+        match self.connections.get(connection).map(|c| c.state) {
+            Some(ConnectionState::Connected) => {
+                self.end_connection(connection, by_client, fx);
+                Ok(())
+            }
+            _ => Err(STATUS_PORT_DISCONNECTED),
+        }
+    }
+
+    pub(super) fn end_connection(&mut self, connection: u64, by_client: bool, fx: &mut impl Effects)
+    where
+        B: Default,
+    {
+        let Some(c) = self.connections.get_mut(connection) else { return };
+        c.state = ConnectionState::Disconnected;
+        let notice = if by_client { c.close_notice } else { c.client_notice };
+        let objects = [c.client_object, c.server_object];
+        self.fail_requests(connection, STATUS_PORT_DISCONNECTED, fx);
+        if !by_client {
+            self.drop_from_main(connection, fx);
+        }
+        if let Some(m) = self.messages.get_mut(notice).filter(|m| m.place == Place::Reserved) {
+            m.body = Some(B::default());
+            self.post(notice, false, fx);
+        }
+        for object in objects {
+            fx.readable(object, true);
+        }
+        // Whoever still waits finds the notice or learns that nothing will come.
+        if let Some(c) = self.connections.get_mut(connection) {
+            let waiters = core::mem::take(&mut c.client_waiters);
+            for waiter in waiters {
+                fx.wake(waiter, STATUS_SUCCESS, false);
+            }
+        }
+        self.wake_server_waiters(connection, STATUS_SUCCESS, fx);
+    }
+
+    /// The last handle to the connection port was closed: every connection ends, every sender is told.
+    pub fn close_connection_port(&mut self, fx: &mut impl Effects)
+    where
+        B: Default,
+    {
+        self.closed = true;
+        let mut index = 0;
+        while let Some(connection) = self.connections.next_key(index) {
+            index = Table::<Connection, 16, 32>::index_of(connection) + 1;
+            let Some(c) = self.connections.get(connection) else { continue };
+            let (state, request) = (c.state, c.request);
+            match state {
+                ConnectionState::Connected => self.end_connection(connection, false, fx),
+                ConnectionState::Pending => self.cancel_request(connection, request, fx),
+                _ => {}
+            }
+        }
+        let mut index = 0;
+        while let Some(id) = self.messages.next_key(index) {
+            index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
+            let m = self.message(id);
+            if m.to_client || m.place == Place::Replied || (m.place == Place::Reserved && m.connection != 0) {
+                continue;
+            }
+            let waiter = m.waiter;
+            self.remove_message(id, fx);
+            if let Some(waiter) = waiter {
+                fx.wake(waiter, STATUS_PORT_DISCONNECTED, false);
+            }
+        }
+        for (_, waiter) in core::mem::take(&mut self.waiters) {
+            fx.wake(waiter, STATUS_PORT_CLOSED, false);
+        }
+        self.object = NO_OBJECT;
+    }
+
+    pub(super) fn cancel_request(&mut self, connection: u64, request: u64, fx: &mut impl Effects)
+    where
+        B: Default,
+    {
+        let Some(m) = self.messages.get(request) else { return };
+        let (waiter, place) = (m.waiter, m.place);
+        if waiter.is_some() {
+            self.remove_message(request, fx);
+            self.fail_connect(connection, waiter, fx);
+            return;
+        }
+        let Some(c) = self.connections.get_mut(connection) else { return };
+        c.state = ConnectionState::Cancelled;
+        c.request = 0;
+        let waiters = core::mem::take(&mut c.client_waiters);
+        // The notice is the request with its id, going back to its sender. One that is being delivered gets a new id:
+        // the server's thread will still end or undo its delivery under the old one.
+        let notice = match place {
+            Place::Queued => {
+                self.unlink(request, fx);
+                Some(request)
+            }
+            Place::Delivering => self.messages.remove(request).and_then(|m| self.messages.insert(m).ok()),
+            _ => Some(request),
+        };
+        if let Some(id) = notice {
+            let m = self.message(id);
+            m.message_type = LPC_CANCELED;
+            m.to_client = true;
+            m.body = Some(B::default());
+            self.link(id, false, fx);
+        }
+        // One gets the notice; the others learn that nothing else will come.
+        for waiter in waiters {
+            fx.wake(waiter, STATUS_SUCCESS, false);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What can be asked about ports and messages.
+
+use super::{Body, ConnectionState, Group, MessageFacts, Place, PortFacts, Role, Sender};
+
+impl<B: Body> Group<B> {
+    /// Facts about a port.
+    pub fn facts(&self, role: Role) -> PortFacts {
+        let pending = |to_client: bool, connection: Option<u64>| {
+            self.messages
+                .iter()
+                .filter(|(_, m)| {
+                    m.place == Place::Pending
+                        && m.to_client == to_client
+                        && connection.is_none_or(|c| m.connection == c)
+                })
+                .count() as u32
+        };
+        match role {
+            Role::Connection => PortFacts {
+                state: u32::from(self.closed) << 3,
+                queued: self.main.count,
+                pending: pending(false, None),
+                waiters: self.waiters.iter().filter(|(f, _)| *f == 0).count() as u32,
+                sequence: self.sequence,
+                ..PortFacts::default()
+            },
+            Role::Server(connection) | Role::Client(connection) => {
+                let client = matches!(role, Role::Client(_));
+                let Some(c) = self.connections.get(connection) else {
+                    return PortFacts { state: 4, ..PortFacts::default() };
+                };
+                PortFacts {
+                    state: match c.state {
+                        ConnectionState::Pending => 1,
+                        ConnectionState::Connected => 0,
+                        ConnectionState::Refused => 2,
+                        ConnectionState::Cancelled | ConnectionState::Disconnected => 4,
+                    },
+                    queued: if client { c.client_queue.count } else { c.in_main },
+                    pending: pending(client, Some(connection)),
+                    waiters: if client {
+                        c.client_waiters.len() as u32
+                    } else {
+                        self.waiters.iter().filter(|(f, _)| *f == connection).count() as u32
+                    },
+                    sequence: self.sequence,
+                    peer_process: if client { c.server_process } else { c.client_process },
+                    context: if client { 0 } else { c.context },
+                }
+            }
+        }
+    }
+
+    /// Facts about all messages that are queued, pending or being delivered.
+    pub fn message_facts(&self) -> impl Iterator<Item = MessageFacts> {
+        self.messages.iter().filter_map(|(id, m)| {
+            let queue = match m.place {
+                Place::Queued => 1,
+                Place::Pending => 2,
+                Place::Delivering => 3,
+                Place::Reserved | Place::Replied => return None,
+            };
+            Some(MessageFacts {
+                id: id as u32,
+                message_type: m.message_type,
+                connection: m.connection,
+                to_client: m.to_client,
+                queue,
+                sender: m.sender,
+                waits: m.waiter.is_some(),
+                receiver: m.receiver,
+                data_length: m.body.as_ref().map_or(0, B::data_length),
+            })
+        })
+    }
+
+    /// Who sent a message (nobody, if there is none).
+    pub fn sender(&self, id: u32) -> Sender {
+        self.messages.get(u64::from(id)).map_or(Sender::default(), |m| m.sender)
+    }
+
+    /// Process at the other side of a connection.
+    pub fn peer(&self, role: Role) -> u32 {
+        match role {
+            Role::Connection => 0,
+            Role::Server(c) => self.connections.get(c).map_or(0, |c| c.client_process),
+            Role::Client(c) => self.connections.get(c).map_or(0, |c| c.server_process),
+        }
+    }
+
+    /// Messages in the queue that a port receives from.
+    pub fn depth(&self, role: Role) -> u32 {
+        match role {
+            Role::Connection | Role::Server(_) => self.main.count,
+            Role::Client(c) => self.connections.get(c).map_or(0, |c| c.client_queue.count),
+        }
+    }
+}
