@@ -12,16 +12,16 @@ use libnt::sys::calls;
 use libnt::{process, thread};
 use testkit::Test;
 
-/// All checks of this group.
-pub fn run(test: &mut Test) -> NtResult {
-    accepted_later(test)?;
-    refused_later(test)?;
-    accepted_at_once(test)?;
-    refused_at_once(test)?;
-    client_gives_up(test)?;
-    server_goes_away(test)?;
-    time_passes(test)?;
-    wrong_handles(test)
+/// The tests of this part.
+pub fn run(test: &mut Test) {
+    test.case("connect/accepted-later", accepted_later);
+    test.case("connect/refused-later", refused_later);
+    test.case("connect/accepted-blocking", accepted_at_once);
+    test.case("connect/refused-blocking", refused_at_once);
+    test.case("connect/client-gives-up", client_gives_up);
+    test.case("connect/server-goes-away", server_goes_away);
+    test.case("connect/time-out", time_passes);
+    test.case("connect/wrong-handles", wrong_handles);
 }
 
 fn accepted_later(test: &mut Test) -> NtResult {

@@ -7,21 +7,21 @@ use libnt::abi::ob::PORT_CONNECT;
 use libnt::alpc::{Connect, ConnectionPort, Message, Port};
 use libnt::handle::duplicate;
 use libnt::prelude::*;
-use libnt::process::{Command, Process};
+use libnt::process::Process;
 use libnt::sys::calls;
 use libnt::thread;
 use testkit::Test;
 
-/// All checks of this group.
-pub fn run(test: &mut Test) -> NtResult {
-    client_closes(test)?;
-    server_closes(test)?;
-    either_disconnects(test)?;
-    port_closes(test)?;
-    blocked_senders(test)?;
-    client_leaves_a_request(test)?;
-    client_processes_die(test)?;
-    server_process_dies(test)
+/// The tests of this part.
+pub fn run(test: &mut Test) {
+    test.case("end/client-closes", client_closes);
+    test.case("end/server-closes", server_closes);
+    test.case("end/either-disconnects", either_disconnects);
+    test.case("end/port-closes", port_closes);
+    test.case("end/blocked-senders", blocked_senders);
+    test.case("end/client-leaves-a-request", client_leaves_a_request);
+    test.case("end/client-processes-die", client_processes_die);
+    test.case("end/server-process-dies", server_process_dies);
 }
 
 fn client_closes(test: &mut Test) -> NtResult {
@@ -49,7 +49,7 @@ fn client_is_told(test: &mut Test, client: &Port) -> NtResult {
     test.refused("the client receiving after it", poll_port(client), STATUS_PORT_DISCONNECTED);
     let result = client.datagram(&mut text(b"x")?, None);
     test.refused("the client sending after it", result, STATUS_PORT_DISCONNECTED);
-    let result = client.request(&mut text(b"x")?, None, Some(LONG));
+    let result = request(client.handle(), &mut text(b"x")?, None, Some(LONG));
     test.refused("the client asking after it", result, STATUS_PORT_DISCONNECTED);
     Ok(())
 }
@@ -92,7 +92,7 @@ fn port_closes(test: &mut Test) -> NtResult {
 /// A thread that asks and waits.
 fn ask(port: &Port) -> NtResult<thread::JoinHandle<NtResult>> {
     let port = duplicate(port.handle(), None)?;
-    thread::spawn(move || libnt::alpc::request(port.raw(), &mut text(b"question")?, None, Some(LONG)))
+    thread::spawn(move || request(port.raw(), &mut text(b"question")?, None, Some(LONG)))
 }
 
 fn blocked_senders(test: &mut Test) -> NtResult {
@@ -136,7 +136,7 @@ const PORT: &str = "port";
 
 /// Starts a child of this program in a role; it gets this handle.
 fn start(role: &str, handle: Handle, access: Option<u32>) -> NtResult<Process> {
-    Command::new(env::image()).argument(role).give(PORT, handle, access, [0; 4]).spawn()
+    child_of(&format!("ends/{role}")).give(PORT, handle, access, [0; 4]).spawn()
 }
 
 fn end(child: &Process) -> NtResult {

@@ -12,16 +12,16 @@ use libnt::sys::calls;
 use libnt::{thread, wait};
 use testkit::Test;
 
-/// All checks of this group.
-pub fn run(test: &mut Test) -> NtResult {
-    passed_with_less(test)?;
-    passed_wrongly(test)?;
-    dropped_on_the_way(test)?;
-    passed_back(test)?;
-    a_port_in_its_own_queue(test)?;
-    objects(test)?;
-    objects_close(test)?;
-    objects_without_server(test)
+/// The tests of this part.
+pub fn run(test: &mut Test) {
+    test.case("handle/passed-with-less", passed_with_less);
+    test.case("handle/passed-wrongly", passed_wrongly);
+    test.case("handle/dropped-on-the-way", dropped_on_the_way);
+    test.case("handle/passed-back", passed_back);
+    test.case("handle/a-port-in-its-own-queue", a_port_in_its_own_queue);
+    test.case("object/requests", objects);
+    test.case("object/close", objects_close);
+    test.case("object/without-server", objects_without_server);
 }
 
 /// A message that passes the very port it waits in does not keep that port: the counters tell, at the end.
@@ -126,7 +126,7 @@ fn passed_back(test: &mut Test) -> NtResult {
     let port = duplicate(pair.client.handle(), None)?;
     let client = thread::spawn(move || -> NtResult<Option<OwnedHandle>> {
         let mut attributes = Attributes::new();
-        libnt::alpc::request(port.raw(), &mut text(b"give")?, Some(&mut attributes), Some(LONG))?;
+        request(port.raw(), &mut text(b"give")?, Some(&mut attributes), Some(LONG))?;
         Ok(attributes.take_handle())
     })?;
     let id = expect(&pair.server, LPC_REQUEST)?.header.message_id;
@@ -154,7 +154,7 @@ fn objects(test: &mut Test) -> NtResult {
         let handle = duplicate(handle, None)?;
         let client = thread::spawn(move || -> NtResult<Vec<u8>> {
             let mut message = text(b"do it")?;
-            libnt::alpc::request(handle.raw(), &mut message, None, Some(LONG))?;
+            request(handle.raw(), &mut message, None, Some(LONG))?;
             Ok(message.payload().to_vec())
         })?;
         let seen = expect(&server, LPC_REQUEST)?;
@@ -205,13 +205,12 @@ fn objects_without_server(test: &mut Test) -> NtResult {
     let server = ConnectionPort::create()?;
     let object = server.create_object(OBJECT, OBJECT_TYPE, 1)?;
     let handle = duplicate(object.raw(), None)?;
-    let client =
-        thread::spawn(move || libnt::alpc::request(handle.raw(), &mut text(b"x")?, None, Some(LONG)))?;
+    let client = thread::spawn(move || request(handle.raw(), &mut text(b"x")?, None, Some(LONG)))?;
     expect(&server, LPC_REQUEST)?;
     drop(server);
     test.refused("asking when the server goes", client.join()?, STATUS_PORT_DISCONNECTED);
     let port = Port::from_handle(object);
-    let result = port.request(&mut text(b"x")?, None, Some(LONG));
+    let result = request(port.handle(), &mut text(b"x")?, None, Some(LONG));
     test.refused("asking when the server is gone", result, STATUS_PORT_DISCONNECTED);
     Ok(())
 }

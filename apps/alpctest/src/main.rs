@@ -1,7 +1,16 @@
 //! Every behaviour of ALPC that programs may depend on: connecting, sending, receiving, replying, time-outs, ends of
 //! either side at every stage, passed handles, server objects.
 //!
-//! A group of checks per file. With an argument it is one of the children that [`ends`] starts and ends.
+//! `alpctest` runs all tests twice (to warm up, then with the kernel's counters watched) and prints how many checks
+//! there were. `alpctest /v` prints a line for each test, `alpctest /list` the names alone, `alpctest /record` what each
+//! test observed, in a form that is the same on every run. Names of tests or parts choose some: `alpctest /v end connect/time-out`.
+//!
+//! A test has a name `part/name`, in small letters with hyphens, and is a function `fn(&mut Test) -> NtResult` in a
+//! module for its part. The module's `run` has a line for each, `test.case("part/name", function)`, and nothing else;
+//! [`run`] has a line for each module. A test that needs a child process starts it by [`pair::child_of`], and its
+//! module has a line in [`CHILDREN`]. Receives and requests through [`pair`] are recorded; a test that makes its own
+//! notes what it saw by [`pair::note`] or [`testkit::record::note`], with ids as [`testkit::record::Id`]. A test must
+//! not observe what differs from run to run (who of two came first, addresses, times) in texts of checks or notes.
 
 #![no_std]
 #![no_main]
@@ -15,27 +24,37 @@ mod messages;
 mod pair;
 
 use libnt::prelude::*;
-use testkit::{Counters, Test};
+use testkit::Test;
 
 libnt::main!(main);
 
+/// First argument of a child; the second is `module/role`.
+const CHILD: &str = "/child";
+
+/// What a child does in a role.
+type Child = fn(&str) -> NtResult;
+
+/// What children do, by module.
+const CHILDREN: &[(&str, Child)] = &[("ends", ends::child)];
+
+/// Frames and heap blocks that servers may still have taken.
+const SLACK: u64 = 24;
+
 fn main() -> NtResult<u32> {
-    if let Some(role) = env::args().next() {
-        return ends::child(role).map(|()| 0);
+    let mut arguments = env::args();
+    if arguments.next() == Some(CHILD) {
+        let (module, role) =
+            arguments.next().and_then(|role| role.split_once('/')).ok_or(STATUS_INVALID_PARAMETER)?;
+        let child = CHILDREN.iter().find(|(name, _)| *name == module).ok_or(STATUS_INVALID_PARAMETER)?;
+        return child.1(role).map(|()| 0);
     }
-    let mut test = Test::new("alpctest");
-    // Once to warm up, then with the kernel's counters watched.
-    for round in 0..2 {
-        let before = Counters::settled()?;
-        test.parts(&[
-            ("connecting", connecting::run),
-            ("messages", messages::run),
-            ("ends", ends::run),
-            ("handles", handles::run),
-        ]);
-        if round > 0 {
-            before.must_return(&mut test, 24);
-        }
-    }
-    Ok(test.finish())
+    Test::from_arguments("alpctest")?.run_cases(SLACK, run)
+}
+
+/// All tests.
+fn run(test: &mut Test) {
+    connecting::run(test);
+    messages::run(test);
+    ends::run(test);
+    handles::run(test);
 }

@@ -4,7 +4,9 @@ use core::time::Duration;
 use libnt::abi::alpc::{AlpcPortAttributes, LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, PortMessage};
 use libnt::alpc::{Attributes, ConnectionPort, Message, Port};
 use libnt::prelude::*;
+use libnt::process::Command;
 use libnt::sys::calls;
+use testkit::record::{self, Id};
 
 /// Longer than anything here takes.
 pub const LONG: Duration = Duration::from_secs(10);
@@ -28,15 +30,89 @@ pub fn poll(port: &ConnectionPort) -> NtResult<Option<Seen>> {
 /// Receives on a connection port within a time.
 pub fn receive_within(port: &ConnectionPort, time: Duration) -> NtResult<Option<Seen>> {
     let (mut message, mut attributes) = (Message::new(ROOM), Attributes::new());
-    let there = port.receive(&mut message, &mut attributes, Some(time))?;
-    Ok(there.then(|| Seen { header: message.header(), payload: message.payload().to_vec(), attributes }))
+    seen(port.receive(&mut message, &mut attributes, Some(time)), message, attributes)
 }
 
 /// Receives on a communication port; `None` when nothing is there.
 pub fn poll_port(port: &Port) -> NtResult<Option<Seen>> {
     let (mut message, mut attributes) = (Message::new(ROOM), Attributes::new());
-    let there = port.receive(&mut message, Some(&mut attributes), Some(Duration::ZERO))?;
+    seen(port.receive(&mut message, Some(&mut attributes), Some(Duration::ZERO)), message, attributes)
+}
+
+/// What a receive brought, recorded.
+fn seen(received: NtResult<bool>, message: Message, attributes: Attributes) -> NtResult<Option<Seen>> {
+    match received {
+        Ok(true) => note("received", &message, Some(&attributes)),
+        Ok(false) => record::note("received nothing"),
+        Err(status) => record::note(format_args!("received: {status}")),
+    }
+    let there = received?;
     Ok(there.then(|| Seen { header: message.header(), payload: message.payload().to_vec(), attributes }))
+}
+
+/// Records a message as it lies in its buffer: what the kernel wrote there.
+pub fn note(what: &str, message: &Message, attributes: Option<&Attributes>) {
+    if !record::is_on() {
+        return;
+    }
+    let header = message.header();
+    let mut text = format!(
+        "{what}: type {:#x} data {} total {} info {:#x} id {} callback {} process {} thread {} payload {:016x}",
+        header.message_type,
+        header.data_length,
+        header.total_length,
+        header.data_info_offset,
+        Id('m', header.message_id.into()),
+        Id('c', header.callback_id),
+        Id('p', header.client_id.unique_process),
+        Id('t', header.client_id.unique_thread),
+        hash(message.payload()),
+    );
+    if let Some(attributes) = attributes {
+        text += &format!(" valid {:#x}", attributes.valid());
+        if let Some(context) = attributes.context() {
+            text += &format!(
+                " context {:#x} {:#x} sequence {} id {} callback {}",
+                context.port_context,
+                context.message_context,
+                context.sequence,
+                Id('m', context.message_id.into()),
+                Id('c', context.callback_id.into()),
+            );
+        }
+        if let Some(handle) = attributes.handle() {
+            text += &format!(" handle type {:#x} access {:#x}", handle.object_type, handle.desired_access);
+        }
+    }
+    record::note(text);
+}
+
+/// FNV-1a of a payload.
+fn hash(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, step)
+}
+
+/// Sends a request and waits for the reply, which overwrites message and attributes; recorded.
+pub fn request(
+    port: Handle,
+    message: &mut Message,
+    mut attributes: Option<&mut Attributes>,
+    timeout: Option<Duration>,
+) -> NtResult {
+    let result = libnt::alpc::request(port, message, attributes.as_deref_mut(), timeout);
+    match result {
+        Ok(()) => note("answered", message, attributes.as_deref()),
+        Err(status) => record::note(format_args!("asked: {status}")),
+    }
+    result
+}
+
+/// A program to start that is a child of this one, in a role `module/role` that [`crate::CHILDREN`] has.
+pub fn child_of(role: &str) -> Command {
+    let mut command = Command::new(env::image());
+    command.argument(crate::CHILD).argument(role);
+    command
 }
 
 /// A message with this payload.

@@ -83,16 +83,14 @@ fn rights(test: &mut Test) -> NtResult {
     );
     let view = Section::from_handle(read).map(0, 0, PAGE_READONLY)?;
     // SAFETY: the view is reached through the kernel only.
-    let raised = unsafe {
-        calls::protect_memory(Handle::CURRENT_PROCESS, view.base(), PAGE_SIZE, PAGE_READWRITE)
-    };
+    let raised =
+        unsafe { calls::protect_memory(Handle::CURRENT_PROCESS, view.base(), PAGE_SIZE, PAGE_READWRITE) };
     test.refused("raising a view's protection", raised, STATUS_SECTION_PROTECTION);
     let program = libnt::ob::open_section("\\SystemRoot\\hello", SECTION_MAP_READ)?;
     let view = Section::from_handle(program).map(0, 0, PAGE_READONLY)?;
     // SAFETY: the view is not used.
-    let raised = unsafe {
-        calls::protect_memory(Handle::CURRENT_PROCESS, view.base(), PAGE_SIZE, PAGE_EXECUTE_READ)
-    };
+    let raised =
+        unsafe { calls::protect_memory(Handle::CURRENT_PROCESS, view.base(), PAGE_SIZE, PAGE_EXECUTE_READ) };
     test.refused("making a readable view executable", raised, STATUS_SECTION_PROTECTION);
     test.refused(
         "beyond the end",

@@ -1,5 +1,5 @@
-//! What the test programs share: checks that are counted and said, kernel counters that must come back to where
-//! they were, and numbers from a seed.
+//! What the test programs share: checks that are counted and said, named tests ([`Test::case`]), records of what they
+//! observed ([`record`]), kernel counters that must come back to where they were, and numbers from a seed.
 //!
 //! A test program prints what failed and ends with status 0 only when nothing did.
 
@@ -8,8 +8,11 @@
 
 extern crate alloc;
 
+mod cases;
 mod counters;
+pub mod record;
 
+pub use cases::{Cases, Mode};
 pub use counters::Counters;
 
 use core::fmt::{Debug, Display};
@@ -21,6 +24,9 @@ pub struct Test {
     name: &'static str,
     checks: u32,
     failed: u32,
+    /// The named test that runs.
+    current: Option<&'static str>,
+    cases: Cases,
 }
 
 /// A part of a test program, with its name.
@@ -31,13 +37,16 @@ const MAX_SAID: u32 = 50;
 
 impl Test {
     /// A test program's checks.
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, checks: 0, failed: 0 }
+    pub fn new(name: &'static str) -> Self {
+        Self { name, checks: 0, failed: 0, current: None, cases: Cases::default() }
     }
 
     /// Something that must be true.
     pub fn check(&mut self, what: impl Display, ok: bool) -> bool {
         self.checks += 1;
+        if record::is_on() {
+            record::note(format_args!("{what}: {}", if ok { "holds" } else { "does not hold" }));
+        }
         if !ok {
             self.fail(what);
         }
@@ -48,19 +57,28 @@ impl Test {
     pub fn fail(&mut self, what: impl Display) {
         self.failed += 1;
         if self.failed <= MAX_SAID {
-            println!("{}: FAILED: {what}", self.name);
+            match self.current {
+                Some(case) => println!("{}: FAILED: {case}: {what}", self.name),
+                None => println!("{}: FAILED: {what}", self.name),
+            }
         }
     }
 
     /// Two values that must be the same.
     pub fn equal<T: PartialEq + Debug>(&mut self, what: impl Display, found: T, expected: T) -> bool {
+        self.checks += 1;
         let ok = found == expected;
-        self.check(format_args!("{what}: {found:?} instead of {expected:?}"), ok)
+        record::note(format_args!("{what}: {}", if ok { "as expected" } else { "something else" }));
+        if !ok {
+            self.fail(format_args!("{what}: {found:?} instead of {expected:?}"));
+        }
+        ok
     }
 
     /// A call that must work; its value.
     pub fn ok<T>(&mut self, what: impl Display, result: NtResult<T>) -> Option<T> {
         self.checks += 1;
+        record::note(format_args!("{what}: {}", result.as_ref().err().copied().unwrap_or(STATUS_SUCCESS)));
         match result {
             Ok(value) => Some(value),
             Err(status) => {
@@ -73,6 +91,7 @@ impl Test {
     /// A call that must fail with this status.
     pub fn refused<T>(&mut self, what: impl Display, result: NtResult<T>, expected: NtStatus) -> bool {
         self.checks += 1;
+        record::note(format_args!("{what}: {}", result.as_ref().err().copied().unwrap_or(STATUS_SUCCESS)));
         match result {
             Err(status) if status == expected => return true,
             Err(status) => self.fail(format_args!("{what}: {status} instead of {expected}")),
