@@ -6,9 +6,25 @@
 use abi::NtStatus;
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
 use alloc::alloc::{Layout, alloc, dealloc};
+use alloc::boxed::Box;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
+
+/// Moves a value that nobody shares to the heap.
+pub fn try_box<T>(value: T) -> Result<Box<T>, NtStatus> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the layout is not zero-sized.
+    let memory = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
+    if memory.is_null() {
+        return Err(STATUS_INSUFFICIENT_RESOURCES);
+    }
+    // SAFETY: fresh memory of the value's layout, which the box frees as such.
+    unsafe {
+        memory.write(value);
+        Ok(Box::from_raw(memory))
+    }
+}
 
 #[repr(C)]
 struct Inner<T> {

@@ -1,12 +1,14 @@
 //! ALPC in the kernel: port objects around the state machine of [`antares_core::alpc`], and the operations on them.
 //!
 //! [`group`] holds what is behind one connection port; [`port`] the objects that handles refer to; [`message`] bodies
-//! and their way from and to user memory; [`ops`] sending, receiving, connecting; [`fastpath`] the short way of small
+//! and their way from and to user memory; [`attributes`] what goes with them besides the payload, [`passing`] handles; [`ops`] sending, receiving, connecting; [`fastpath`] the short way of small
 //! requests and replies between threads that wait, through their [`inbox`]es.
 
+pub mod attributes;
 pub mod fastpath;
 pub mod group;
 pub mod inbox;
 pub mod message;
 pub mod ops;
+pub mod passing;
 pub mod port;

@@ -3,6 +3,7 @@
 //! User memory is touched only while no lock is held: a message's body is captured before the state machine sees it,
 //! and copied out between the start and the end of its delivery.
 
+use crate::alpc::attributes::Sending;
 use crate::alpc::fastpath;
 use crate::alpc::group::{Fx, GroupRef};
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
@@ -61,6 +62,14 @@ impl Via<'_> {
         }
     }
 
+    fn sending(&self) -> Sending<'_> {
+        let port = match self {
+            Self::Port(port) => Some(*port),
+            Self::Object(..) => None,
+        };
+        Sending { group: self.group(), port }
+    }
+
     fn peer(&self) -> u32 {
         match self {
             Self::Port(port) if port.role != Role::Connection => port.group.lock().peer(port.role),
@@ -92,15 +101,14 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Captures a message for a group.
+    /// Captures a message to send.
     pub fn capture(
-        group: &GroupRef,
+        via: &Via,
         message: In<PortMessage>,
         attributes: InOut<AlpcMessageAttributes>,
     ) -> Result<Self, NtStatus> {
-        let header = read_header(message, group.max_length)?;
-        let may_pass = group.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0;
-        Ok(Self { header, body: capture(message, &header, attributes, may_pass)? })
+        let header = read_header(message, via.group().max_length)?;
+        Ok(Self { header, body: capture(message, &header, attributes, &via.sending())? })
     }
 
     /// The id in its header: of the request it answers, if it does.
@@ -282,8 +290,8 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
         Body::empty(&quota)?
     } else {
         let header = read_header(In::at(message.address()), group.max_length)?;
-        let may_pass = group.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0;
-        capture(In::at(message.address()), &header, *attributes, may_pass)?
+        let sending = Sending { group, port: None };
+        capture(In::at(message.address()), &header, *attributes, &sending)?
     };
     let signal = new_signal(*flags)?;
     let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
@@ -339,7 +347,7 @@ pub fn accept(
 ) -> Result<Ref<Port>, NtStatus> {
     let group = &port.group;
     let header = read_header(request, group.max_length)?;
-    let body = capture(request, &header, InOut::NULL, false)?;
+    let body = capture(request, &header, InOut::NULL, &Sending { group, port: None })?;
     let _ = attributes;
     let signal = new_signal(flags)?;
     let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());

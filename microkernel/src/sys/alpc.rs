@@ -199,10 +199,6 @@ pub fn NtAlpcSendWaitReceivePort(
         Endpoint::Port(port) => (Via::Port(port), Some(port)),
         Endpoint::Object(group, context) => (Via::Object(group, *context), None),
     };
-    let group = match &endpoint {
-        Endpoint::Port(port) => &port.group,
-        Endpoint::Object(group, _) => group,
-    };
     let (sends, receives) = (!SendMessage.is_null(), !ReceiveMessage.is_null());
     if (!sends && (sync || reply || !receives)) || (receives && !sync && port.is_none()) {
         return Err(STATUS_INVALID_PARAMETER);
@@ -229,7 +225,7 @@ pub fn NtAlpcSendWaitReceivePort(
         }
     }
     if sends {
-        let message = Outgoing::capture(group, SendMessage, SendMessageAttributes)?;
+        let message = Outgoing::capture(&via, SendMessage, SendMessageAttributes)?;
         match (&buffer, port) {
             (Some(buffer), _) if sync => return ops::send_and_wait(&via, message, buffer, until),
             (_, Some(port)) if reply || message.message_id() != 0 => {
