@@ -93,10 +93,11 @@ impl<B: Body> Group<B> {
         }
     }
 
-    /// The blocked sender of a pending request that may be answered through this port.
+    /// The blocked sender of a pending request that may be answered through this port. `None` also when something of
+    /// the request's body is kept, which has to be given back first.
     pub fn direct_answer(&self, role: Role, id: u32) -> Option<Waiter> {
         self.answerable(role, id).ok()?;
-        self.messages.get(u64::from(id))?.waiter
+        self.messages.get(u64::from(id)).filter(|m| m.body.is_none())?.waiter
     }
 
     /// True when a receive on a server's port would find nothing and wait.

@@ -6,7 +6,7 @@ use abi::alpc::LPC_CANCELED;
 use abi::status::*;
 
 impl<B: Body> Group<B> {
-    /// Removes the requests of a connection whose senders block, waking those with `status`.
+    /// Removes the requests of a connection whose senders block, waking those with `status`, and what receivers hold.
     pub(super) fn fail_requests(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
         let mut index = 0;
         while let Some(id) = self.messages.next_key(index) {
@@ -18,6 +18,8 @@ impl<B: Body> Group<B> {
             if let Some(waiter) = m.waiter {
                 self.remove_message(id, fx);
                 fx.wake(waiter, status, false);
+            } else if m.place == Place::Pending {
+                self.messages.remove(id);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{
     Body, ConnectionState, Delivery, Effects, Group, NO_LINK, Place, Received, Role, Sender, Waiter,
 };
 use crate::{NoMemory, try_push};
-use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_REQUEST};
+use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_REQUEST};
 use abi::status::*;
 
 impl<B: Body> Group<B> {
@@ -117,22 +117,30 @@ impl<B: Body> Group<B> {
     }
 
     /// The message reached the receiver. A request is now owed a reply, and keeps `kept` of its body until it is
-    /// answered, released or withdrawn; everything else is done with. `false` when its sender has gone meanwhile.
+    /// answered, released or withdrawn. Anything else is done with, unless `kept` is something that its receiver has to
+    /// give back ([`Group::reply`]) or that goes with the connection. `false` when its sender has gone meanwhile.
     pub fn end_delivery(&mut self, id: u32, kept: Option<B>) -> bool {
         let id = u64::from(id);
-        let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Delivering) else {
+        let Some(m) = self.messages.get(id).filter(|m| m.place == Place::Delivering) else {
             return false;
         };
-        if matches!(m.message_type & 0xFF, LPC_REQUEST | LPC_CONNECTION_REQUEST) {
+        let request = matches!(m.message_type & 0xFF, LPC_REQUEST | LPC_CONNECTION_REQUEST);
+        let connected = match self.connections.get(m.connection) {
+            Some(c) => c.state == ConnectionState::Connected,
+            None => m.connection == 0,
+        };
+        if request || (kept.is_some() && connected) {
+            let m = self.message(id);
             m.place = Place::Pending;
             m.body = kept;
+            m.message_type |= if request { 0 } else { LPC_CONTINUATION_REQUIRED };
         } else {
             self.messages.remove(id);
         }
         true
     }
 
-    /// What a pending request that was received through this port keeps of its body.
+    /// What a pending message that was received through this port keeps of its body.
     pub fn kept(&mut self, role: Role, id: u32) -> Option<&mut B> {
         self.answerable(role, id).ok()?;
         self.messages.get_mut(u64::from(id))?.body.as_mut()

@@ -3,7 +3,7 @@
 use super::{
     Body, ConnectionState, Delivery, Effects, Group, Message, ObjectContext, Place, Role, Sender, Waiter,
 };
-use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM, LPC_REPLY, LPC_REQUEST};
+use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM, LPC_REPLY, LPC_REQUEST};
 use abi::status::*;
 
 impl<B: Body> Group<B> {
@@ -63,7 +63,7 @@ impl<B: Body> Group<B> {
         Ok(id as u32)
     }
 
-    /// Checks that a pending request may be answered through this port.
+    /// Checks that a pending message may be answered or given back through this port.
     pub(super) fn answerable(&self, role: Role, id: u32) -> Result<(), NtStatus> {
         let m = self.messages.get(u64::from(id)).ok_or(STATUS_MESSAGE_NOT_FOUND)?;
         let right_side = match role {
@@ -71,7 +71,7 @@ impl<B: Body> Group<B> {
             Role::Server(connection) => !m.to_client && m.connection == connection,
             Role::Client(connection) => m.to_client && m.connection == connection,
         };
-        if !right_side || m.message_type & 0xFF != LPC_REQUEST {
+        if !right_side || m.message_type & 0xFF == LPC_CONNECTION_REQUEST {
             return Err(STATUS_MESSAGE_NOT_FOUND);
         }
         match m.place {
@@ -80,7 +80,7 @@ impl<B: Body> Group<B> {
         }
     }
 
-    /// Answers a pending request.
+    /// Answers a pending request. Any other message that its receiver holds is given back by it, and `body` goes nowhere.
     pub fn reply(
         &mut self,
         role: Role,
@@ -90,28 +90,49 @@ impl<B: Body> Group<B> {
         fx: &mut impl Effects,
     ) -> Result<(), NtStatus> {
         self.answerable(role, id)?;
-        self.answer(u64::from(id), sender, LPC_REPLY, body, fx);
+        let id = u64::from(id);
+        if self.message(id).message_type & 0xFF == LPC_REQUEST {
+            self.answer(id, sender, LPC_REPLY, body, fx);
+        } else {
+            self.messages.remove(id);
+        }
         Ok(())
     }
 
     /// The blocked sender takes its answer. `None` when there is none (yet).
     pub fn take_reply(&mut self, id: u32) -> Option<Delivery<B>> {
-        let id = u64::from(id);
-        if self.messages.get(id)?.place != Place::Replied {
-            return None;
-        }
-        let message = self.messages.remove(id)?;
+        let delivery = self.claim_reply(id)?;
+        self.end_delivery(id, None);
+        Some(delivery)
+    }
+
+    /// The blocked sender starts to take its answer; [`Group::end_delivery`] must follow.
+    fn claim_reply(&mut self, id: u32) -> Option<Delivery<B>> {
+        let m = self.messages.get_mut(u64::from(id)).filter(|m| m.place == Place::Replied)?;
+        let body = m.body.take()?;
+        m.place = Place::Delivering;
+        m.to_client = !m.to_client;
+        m.waiter = None;
         Some(Delivery {
-            id: id as u32,
-            message_type: message.message_type,
-            sender: message.sender,
-            connection: message.connection,
+            id,
+            message_type: m.message_type,
+            sender: m.sender,
+            connection: m.connection,
             context: 0,
             object: None,
-            sequence: message.sequence,
+            sequence: m.sequence,
             depth: 0,
-            body: message.body?,
+            body,
         })
+    }
+
+    /// As [`Group::abandon`], but an answer is only being delivered: [`Group::end_delivery`] must follow.
+    pub fn claim(&mut self, id: u32, fx: &mut impl Effects) -> Option<Delivery<B>> {
+        let answer = self.claim_reply(id);
+        if answer.is_none() {
+            self.remove_message(u64::from(id), fx);
+        }
+        answer
     }
 
     /// The blocked sender gives up. If the answer is there already it is returned, else the message is gone.
@@ -130,7 +151,14 @@ impl<B: Body> Group<B> {
         id: u32,
         fx: &mut impl Effects,
     ) -> Option<Delivery<B>> {
-        let answer = self.abandon(id, fx);
+        let answer = self.claim_connect(connection, id, fx);
+        self.end_delivery(id, None);
+        answer
+    }
+
+    /// As [`Group::abandon_connect`], but an answer is only being delivered: [`Group::end_delivery`] must follow.
+    pub fn claim_connect(&mut self, connection: u64, id: u32, fx: &mut impl Effects) -> Option<Delivery<B>> {
+        let answer = self.claim(id, fx);
         if answer.is_none()
             && self.connections.get(connection).is_some_and(|c| c.state == ConnectionState::Pending)
         {

@@ -1125,3 +1125,97 @@ fn facts_name_the_messages() {
     assert_eq!((w.group.peer(Role::Client(c)), w.group.peer(Role::Server(c))), (1, 2));
     w.finish();
 }
+
+/// Receives a datagram and keeps something of it.
+fn hold(w: &mut World, from: Role, at: Role) -> u32 {
+    let id = w.datagram(from, "with a view").unwrap();
+    let Received::Message(delivery) = w.group.receive(at, ROOM, SERVER, &mut w.log) else {
+        panic!("nothing to receive");
+    };
+    assert_eq!(delivery.id, id);
+    assert!(w.group.end_delivery(id, Some(Text("the view"))));
+    id
+}
+
+#[test]
+fn what_a_receiver_holds_is_given_back_once_by_it() {
+    let (mut w, c) = World::connected();
+    let none = w.group.message_count();
+    for (from, at) in every_way(c) {
+        let id = hold(&mut w, from, at);
+        assert_eq!(w.group.kept(at, id), Some(&mut Text("the view")));
+        let facts = w.group.message_facts().find(|m| m.id == id).expect("a pending message");
+        assert_eq!((facts.message_type, facts.queue), (LPC_DATAGRAM | LPC_CONTINUATION_REQUIRED, 2));
+        let wrong = match at {
+            Role::Client(_) => Role::Connection,
+            _ => Role::Client(c),
+        };
+        assert_eq!(w.group.kept(wrong, id), None);
+        let given_back = w.group.reply(wrong, id, SERVER, Text(""), &mut w.log);
+        assert_eq!(given_back, Err(STATUS_MESSAGE_NOT_FOUND));
+        assert_eq!(w.group.reply(at, id, SERVER, Text("nowhere"), &mut w.log), Ok(()));
+        assert_eq!(w.group.message_count(), none);
+        let given_back = w.group.reply(at, id, SERVER, Text(""), &mut w.log);
+        assert_eq!(given_back, Err(STATUS_MESSAGE_NOT_FOUND));
+        assert!(w.log.wakes.is_empty());
+    }
+}
+
+#[test]
+fn what_is_held_goes_with_the_connection() {
+    for by_client in [false, true] {
+        for at in 0..3 {
+            let (mut w, c) = World::connected();
+            let (from, at) = every_way(c)[at];
+            let id = hold(&mut w, from, at);
+            // One that is received only after the end is not held.
+            let late = (by_client && at == Role::Connection).then(|| w.datagram(from, "late").unwrap());
+            let who = if by_client { Role::Client(c) } else { Role::Server(c) };
+            w.group.disconnect(who, &mut w.log).unwrap();
+            assert_eq!(w.group.kept(at, id), None);
+            if let Some(late) = late {
+                assert!(matches!(w.group.receive(at, ROOM, SERVER, &mut w.log), Received::Message(_)));
+                assert!(w.group.end_delivery(late, Some(Text("the view"))));
+                assert_eq!(w.group.kept(at, late), None);
+            }
+            w.group.close_client(c, &mut w.log);
+            w.group.close_server(c, &mut w.log);
+            while let Received::Message(rest) = w.group.receive(Role::Connection, ROOM, SERVER, &mut w.log) {
+                w.group.end_delivery(rest.id, None);
+            }
+            assert_eq!((w.group.message_count(), w.group.connection_count()), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn an_answer_can_be_held_by_who_asked() {
+    let (mut w, c) = World::connected();
+    let none = w.group.message_count();
+    for (asker, server) in [(Role::Client(c), Role::Connection), (Role::Server(c), Role::Client(c))] {
+        let id = w.request(asker, "question", 7).unwrap();
+        assert!(w.group.claim(id + 1, &mut w.log).is_none());
+        w.take(server);
+        w.group.reply(server, id, SERVER, Text("answer"), &mut w.log).unwrap();
+        let answer = w.group.claim(id, &mut w.log).expect("the answer");
+        assert_eq!((answer.body.0, answer.message_type), ("answer", LPC_REPLY));
+        assert!(w.group.claim(id, &mut w.log).is_none(), "it is taken once");
+    }
+    w.group.close_client(c, &mut w.log);
+    w.group.close_server(c, &mut w.log);
+    let (mut w, c) = World::connected();
+    for (asker, server) in [(Role::Client(c), Role::Connection), (Role::Server(c), Role::Client(c))] {
+        let id = w.request(asker, "question", 7).unwrap();
+        w.take(server);
+        w.group.reply(server, id, SERVER, Text("answer"), &mut w.log).unwrap();
+        w.group.claim(id, &mut w.log).expect("the answer");
+        assert!(w.group.end_delivery(id, Some(Text("the view"))));
+        assert_eq!(w.group.reply(server, id, SERVER, Text(""), &mut w.log), Err(STATUS_MESSAGE_NOT_FOUND));
+        assert_eq!(w.group.reply(asker, id, SERVER, Text(""), &mut w.log), Ok(()));
+        assert_eq!(w.group.message_count(), none);
+    }
+    // Nobody asks any more: the request goes, and nothing is claimed.
+    let id = w.request(Role::Client(c), "question", 7).unwrap();
+    assert!(w.group.claim(id, &mut w.log).is_none());
+    assert_eq!(w.group.message_count(), none);
+}
