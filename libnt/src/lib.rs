@@ -23,7 +23,7 @@
 //!
 //! Map: [`sys`] system calls; [`entry`], [`env`], [`params`] start and arguments; [`io`] console; [`process`], [`thread`],
 //! [`event`], [`wait`], [`sync`], [`time`] execution; [`memory`], [`section`], [`heap`] memory; [`handle`] handles;
-//! [`ob`] names; [`alpc`] ports and messages; [`rpc`] typed clients and servers; [`session`] smss; [`resource`] hardware;
+//! [`token`] who one acts as; [`ob`] names; [`alpc`] ports and messages; [`rpc`] typed clients and servers; [`session`] smss; [`resource`] hardware;
 //! [`info`] system queries; [`nt`] NT-named functions beyond the kernel's.
 
 #![no_std]
@@ -52,6 +52,7 @@ pub mod sync;
 pub mod sys;
 pub mod thread;
 pub mod time;
+pub mod token;
 pub mod wait;
 
 pub use abi;

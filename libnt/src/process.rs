@@ -121,6 +121,7 @@ pub struct Command {
     extra: Vec<Given>,
     quota: Option<(Handle, QuotaLimits)>,
     priority: Option<i32>,
+    token: Option<Handle>,
 }
 
 impl Command {
@@ -138,6 +139,7 @@ impl Command {
             extra: Vec::new(),
             quota: None,
             priority: None,
+            token: None,
         }
     }
 
@@ -191,6 +193,12 @@ impl Command {
         self
     }
 
+    /// Gives the process another primary token than a copy of this process's (SeAssignPrimaryTokenPrivilege).
+    pub fn token(&mut self, token: Handle) -> &mut Self {
+        self.token = Some(token);
+        self
+    }
+
     /// Starts the program.
     pub fn spawn(&self) -> NtResult<Process> {
         let opened;
@@ -227,6 +235,9 @@ impl Command {
             value[0] = authority.0;
             value[1..].as_mut_bytes().copy_from_slice(limits.as_bytes());
             calls::set_process(process, PROCESS_QUOTA_LIMITS, value.as_bytes())?;
+        }
+        if let Some(token) = self.token {
+            crate::token::set_process_token(process, token)?;
         }
         if let Some(priority) = self.priority {
             calls::set_process(process, PROCESS_BASE_PRIORITY, priority.as_bytes())?;

@@ -10,6 +10,7 @@ use crate::ob::{HandleRef, Object};
 use crate::ps::process::Process;
 use crate::ps::thread::Thread;
 use crate::quota::{QuotaBlock, set_commit_limit};
+use crate::se::token::Token;
 use abi::arg::Handle;
 use abi::mm::*;
 use abi::ob::*;
@@ -60,7 +61,7 @@ pub fn start() -> Result<(), Failure> {
     };
     let quota = Ref::try_new(QuotaBlock::new(limits))?;
     crate::quota::set_system(&quota);
-    let process = Process::new(0, &quota, NORMAL_PRIORITY + 3)?;
+    let process = Process::new(0, &quota, NORMAL_PRIORITY + 3, Token::system(&quota)?)?;
     Process::publish(&process);
     process.critical.store(true, Ordering::Relaxed);
     process.set_name(FIRST.try_into().unwrap_or_default());

@@ -10,7 +10,7 @@
 //! * Logic without hardware is in the crate `antares-core`, tested on the host.
 //!
 //! Map: [`arch`] processor and platform; [`mm`] memory; [`ke`] scheduling, waits, traps; [`ob`] objects and handles;
-//! [`ps`] processes and threads; [`alpc`] ports and messages; [`io`] resources and interrupts; [`sys`] system calls;
+//! [`ps`] processes and threads; [`se`] tokens; [`alpc`] ports and messages; [`io`] resources and interrupts; [`sys`] system calls;
 //! [`trace`], [`klog`], [`bugcheck`], [`symbols`] what the kernel tells of itself; [`boot`], [`cpus`], [`init`] start-up.
 
 #![no_std]
@@ -33,6 +33,7 @@ mod mm;
 mod ob;
 mod ps;
 mod quota;
+mod se;
 mod symbols;
 mod sync;
 mod sys;

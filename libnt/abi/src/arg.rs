@@ -23,6 +23,13 @@ impl Handle {
     /// NtCurrentThread().
     pub const CURRENT_THREAD: Handle = Handle(u64::MAX - 1);
 
+    /// NtCurrentProcessToken(): for queries only.
+    pub const CURRENT_PROCESS_TOKEN: Handle = Handle(u64::MAX - 3);
+    /// NtCurrentThreadToken(): for queries only.
+    pub const CURRENT_THREAD_TOKEN: Handle = Handle(u64::MAX - 4);
+    /// NtCurrentThreadEffectiveToken(): the thread's token, or else the process's; for queries only.
+    pub const CURRENT_EFFECTIVE_TOKEN: Handle = Handle(u64::MAX - 5);
+
     /// True for [`Handle::NULL`].
     pub const fn is_null(self) -> bool {
         self.0 == 0

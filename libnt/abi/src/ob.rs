@@ -176,6 +176,8 @@ pub const THREAD_GET_CONTEXT: u32 = 0x8;
 pub const THREAD_SET_CONTEXT: u32 = 0x10;
 /// Thread: set information.
 pub const THREAD_SET_INFORMATION: u32 = 0x20;
+/// Thread: set or take away its impersonation token.
+pub const THREAD_SET_THREAD_TOKEN: u32 = 0x80;
 /// Thread: query information.
 pub const THREAD_QUERY_INFORMATION: u32 = 0x40;
 /// Thread: the harmless part of query.
@@ -215,6 +217,8 @@ pub enum ObjectType {
     Resource = 7,
     /// A device interrupt (Antares: for user-mode drivers).
     Interrupt = 8,
+    /// Access token.
+    Token = 10,
 }
 
 impl ObjectType {
@@ -230,6 +234,7 @@ impl ObjectType {
             Self::Server => "Server Object",
             Self::Resource => "Resource",
             Self::Interrupt => "Interrupt",
+            Self::Token => "Token",
         }
     }
 
@@ -244,6 +249,7 @@ impl ObjectType {
             6 => Self::Server,
             7 => Self::Resource,
             8 => Self::Interrupt,
+            10 => Self::Token,
             _ => return None,
         })
     }
@@ -269,6 +275,8 @@ pub mod ty {
     pub const RESOURCE: u8 = 7;
     /// Interrupt.
     pub const INTERRUPT: u8 = 8;
+    /// Access token.
+    pub const TOKEN: u8 = 10;
 }
 
 /// NtDuplicateObject: close the source handle, whatever else happens.

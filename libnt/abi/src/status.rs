@@ -72,6 +72,7 @@ statuses! {
     0x0000_0102 STATUS_TIMEOUT "The time-out passed first. A success-class code.";
     0x0000_0103 STATUS_PENDING "The operation goes on; also the exit status of a running process.";
     0x0000_0105 STATUS_MORE_ENTRIES "More entries are there than fitted.";
+    0x0000_0106 STATUS_NOT_ALL_ASSIGNED "Not all privileges were there to be adjusted. A success-class code.";
     0x0000_010B STATUS_NOTIFY_CLEANUP "A notification ended because its handle was closed.";
     0x4000_0024 STATUS_NO_YIELD_PERFORMED "No other thread was ready.";
     0x4000_0000 STATUS_OBJECT_NAME_EXISTS "OBJ_OPENIF opened what was there already.";
@@ -131,9 +132,17 @@ statuses! {
     0xC000_004A STATUS_SUSPEND_COUNT_EXCEEDED "The suspend count is at its maximum.";
     0xC000_004B STATUS_THREAD_IS_TERMINATING "The thread is ending.";
     0xC000_004E STATUS_SECTION_PROTECTION "The protection is not one the section allows.";
+    0xC000_0058 STATUS_UNKNOWN_REVISION "The revision of a structure is unknown.";
+    0xC000_005A STATUS_INVALID_OWNER "The SID may not own objects.";
+    0xC000_005B STATUS_INVALID_PRIMARY_GROUP "The SID is none of the token's groups.";
     0xC000_005C STATUS_NO_IMPERSONATION_TOKEN "There is no token to impersonate.";
+    0xC000_0060 STATUS_NO_SUCH_PRIVILEGE "There is no such privilege.";
     0xC000_0061 STATUS_PRIVILEGE_NOT_HELD "A privilege is needed that the caller does not hold.";
+    0xC000_0077 STATUS_INVALID_ACL "The ACL is malformed.";
+    0xC000_0078 STATUS_INVALID_SID "The SID is malformed.";
+    0xC000_0079 STATUS_INVALID_SECURITY_DESCR "The security descriptor is malformed.";
     0xC000_007B STATUS_INVALID_IMAGE_FORMAT "The file is not a program for this system.";
+    0xC000_007C STATUS_NO_TOKEN "The thread does not impersonate.";
     0xC000_008E STATUS_FLOAT_DIVIDE_BY_ZERO "A floating-point division by zero.";
     0xC000_008F STATUS_FLOAT_INEXACT_RESULT "A floating-point result is not exact.";
     0xC000_0090 STATUS_FLOAT_INVALID_OPERATION "An invalid floating-point operation.";
@@ -145,6 +154,8 @@ statuses! {
     0xC000_009A STATUS_INSUFFICIENT_RESOURCES "The system lacks the memory or table space.";
     0xC000_00A1 STATUS_WORKING_SET_QUOTA "The working-set limit is reached.";
     0xC000_00A5 STATUS_BAD_IMPERSONATION_LEVEL "The impersonation level does not allow it.";
+    0xC000_00A6 STATUS_CANT_OPEN_ANONYMOUS "A token at the anonymous level cannot be opened.";
+    0xC000_00A8 STATUS_BAD_TOKEN_TYPE "The token is of the wrong type, primary or impersonation.";
     0xC000_00B5 STATUS_IO_TIMEOUT "A device did not answer in time.";
     0xC000_00BB STATUS_NOT_SUPPORTED "The request is not supported.";
     0xC000_00EF STATUS_INVALID_PARAMETER_1 "The first argument is invalid.";
@@ -156,6 +167,7 @@ statuses! {
     0xC000_010A STATUS_PROCESS_IS_TERMINATING "The process is ending.";
     0xC000_010D STATUS_CANNOT_IMPERSONATE "The message does not allow impersonation.";
     0xC000_0120 STATUS_CANCELLED "The operation was cancelled.";
+    0xC000_012B STATUS_TOKEN_ALREADY_IN_USE "The token is the primary token of another process.";
     0xC000_013A STATUS_CONTROL_C_EXIT "The program was ended by Ctrl-C.";
     0xC000_0142 STATUS_DLL_INIT_FAILED "The program's start-up failed.";
     0xC000_0194 STATUS_POSSIBLE_DEADLOCK "The wait would never end.";

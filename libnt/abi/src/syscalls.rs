@@ -75,9 +75,9 @@ macro_rules! for_each_syscall {
             35 NtQueryInformationProcess(ProcessHandle: Req<{ty::PROCESS}, PROCESS_QUERY_LIMITED_INFORMATION>, ProcessInformationClass: u32, ProcessInformation: Out<u8>, ProcessInformationLength: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
             /// Sets what a process is: PROCESS_IMAGE_FILE_NAME, PROCESS_BASE_PRIORITY, PROCESS_QUOTA_LIMITS (the input is a
-            /// u64 RESOURCE_QUOTA handle followed by QuotaLimits).
+            /// u64 RESOURCE_QUOTA handle followed by QuotaLimits), PROCESS_ACCESS_TOKEN (needs SeAssignPrimaryTokenPrivilege).
             36 NtSetInformationProcess(ProcessHandle: Req<{ty::PROCESS}, PROCESS_SET_INFORMATION>, ProcessInformationClass: u32, ProcessInformation: In<u8>, ProcessInformationLength: u32)
-                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_INVALID_PARAMETER "bad value"];
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_INVALID_PARAMETER "bad value", STATUS_PRIVILEGE_NOT_HELD "a token without SeAssignPrimaryTokenPrivilege", STATUS_BAD_TOKEN_TYPE "an impersonation token", STATUS_TOKEN_ALREADY_IN_USE "another process has that token", STATUS_NOT_SUPPORTED "a token, and the process has had a thread"];
 
             /// Creates a thread with a stack and a TEB in the target process. StackSize 0 means 64 KiB; the attribute list must be null.
             40 NtCreateThreadEx(ThreadHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, ProcessHandle: Req<{ty::PROCESS}, PROCESS_CREATE_THREAD>, StartRoutine: u64, Argument: u64, CreateFlags: u32, ZeroBits: u64, StackSize: u64, MaximumStackSize: u64, AttributeList: u64)
@@ -95,9 +95,10 @@ macro_rules! for_each_syscall {
             /// Queries a thread; classes THREAD_BASIC_INFORMATION, THREAD_TIMES.
             45 NtQueryInformationThread(ThreadHandle: Req<{ty::THREAD}, THREAD_QUERY_LIMITED_INFORMATION>, ThreadInformationClass: u32, ThreadInformation: Out<u8>, ThreadInformationLength: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
-            /// Sets what a thread is: THREAD_PRIORITY (1 to 15; the core servers: to 31), THREAD_AFFINITY_MASK, THREAD_NAME_INFORMATION.
+            /// Sets what a thread is: THREAD_PRIORITY (1 to 15; the core servers: to 31), THREAD_AFFINITY_MASK, THREAD_NAME_INFORMATION, THREAD_IMPERSONATION_TOKEN
+            /// (a handle with TOKEN_IMPERSONATE, or 0; needs THREAD_SET_THREAD_TOKEN instead of THREAD_SET_INFORMATION).
             46 NtSetInformationThread(ThreadHandle: Req<{ty::THREAD}, THREAD_SET_INFORMATION>, ThreadInformationClass: u32, ThreadInformation: In<u8>, ThreadInformationLength: u32)
-                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_INVALID_PARAMETER "bad value"];
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_INVALID_PARAMETER "bad value", STATUS_BAD_TOKEN_TYPE "a primary token"];
 
             /// Reserves and commits memory (demand-zero). W^X holds.
             48 NtAllocateVirtualMemory(ProcessHandle: Req<{ty::PROCESS}, PROCESS_VM_OPERATION>, BaseAddress: InOut<u64>, ZeroBits: u64, RegionSize: InOut<u64>, AllocationType: u32, Protect: u32)
@@ -230,6 +231,36 @@ macro_rules! for_each_syscall {
                 [STATUS_INVALID_PARAMETER "not within the resource", STATUS_CONFLICTING_ADDRESSES "connected already"];
             /// Antares: lets the interrupt come again.
             132 NtxAcknowledgeInterrupt(InterruptHandle: Req<{ty::INTERRUPT}, INTERRUPT_ACKNOWLEDGE>) [];
+
+            /// Opens a process's primary token.
+            160 NtOpenProcessToken(ProcessHandle: Req<{ty::PROCESS}, PROCESS_QUERY_LIMITED_INFORMATION>, DesiredAccess: u32, TokenHandle: Out<Handle>)
+                [STATUS_ACCESS_DENIED "another user's token, or one of higher integrity"];
+            /// The same with OBJ_INHERIT or OBJ_PROTECT_CLOSE for the handle.
+            161 NtOpenProcessTokenEx(ProcessHandle: Req<{ty::PROCESS}, PROCESS_QUERY_LIMITED_INFORMATION>, DesiredAccess: u32, HandleAttributes: u32, TokenHandle: Out<Handle>)
+                [STATUS_ACCESS_DENIED "another user's token, or one of higher integrity"];
+            /// Opens the token that a thread impersonates. OpenAsSelf: as the process, not as whom the caller impersonates.
+            162 NtOpenThreadToken(ThreadHandle: Req<{ty::THREAD}, THREAD_QUERY_LIMITED_INFORMATION>, DesiredAccess: u32, OpenAsSelf: bool, TokenHandle: Out<Handle>)
+                [STATUS_NO_TOKEN "the thread does not impersonate", STATUS_CANT_OPEN_ANONYMOUS "it impersonates at SecurityAnonymous", STATUS_ACCESS_DENIED "another user's token, or one of higher integrity", STATUS_BAD_IMPERSONATION_LEVEL "the caller impersonates below SecurityImpersonation"];
+            /// The same with OBJ_INHERIT or OBJ_PROTECT_CLOSE for the handle.
+            163 NtOpenThreadTokenEx(ThreadHandle: Req<{ty::THREAD}, THREAD_QUERY_LIMITED_INFORMATION>, DesiredAccess: u32, OpenAsSelf: bool, HandleAttributes: u32, TokenHandle: Out<Handle>)
+                [STATUS_NO_TOKEN "the thread does not impersonate", STATUS_CANT_OPEN_ANONYMOUS "it impersonates at SecurityAnonymous", STATUS_ACCESS_DENIED "another user's token, or one of higher integrity", STATUS_BAD_IMPERSONATION_LEVEL "the caller impersonates below SecurityImpersonation"];
+            /// Makes another token of the same holder. The level comes from ObjectAttributes.SecurityQualityOfService (else
+            /// SecurityAnonymous); DesiredAccess 0 grants what the source grants.
+            164 NtDuplicateToken(ExistingTokenHandle: Req<{ty::TOKEN}, TOKEN_DUPLICATE>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, EffectiveOnly: bool, TokenType: u32, NewTokenHandle: Out<Handle>)
+                [STATUS_BAD_IMPERSONATION_LEVEL "more than the source's level, an unknown level, or a primary token from below SecurityImpersonation", STATUS_BAD_TOKEN_TYPE "unknown type"];
+            /// Queries a token; also the pseudo handles -4 (process), -5 (thread), -6 (effective). The source needs TOKEN_QUERY_SOURCE.
+            165 NtQueryInformationToken(TokenHandle: Req<{ty::TOKEN}, TOKEN_QUERY>, TokenInformationClass: u32, TokenInformation: Out<u8>, TokenInformationLength: u32, ReturnLength: Out<u32>)
+                [STATUS_INVALID_INFO_CLASS "unknown class, or the level of a primary token", STATUS_BUFFER_TOO_SMALL "ReturnLength says how much is needed", STATUS_NO_TOKEN "pseudo handle -5, and the thread does not impersonate"];
+            /// Enables, disables or removes privileges; all are disabled with DisableAllPrivileges. NewState is TOKEN_PRIVILEGES, as
+            /// is PreviousState (optional, BufferLength bytes).
+            166 NtAdjustPrivilegesToken(TokenHandle: Req<{ty::TOKEN}, TOKEN_ADJUST_PRIVILEGES>, DisableAllPrivileges: bool, NewState: In<u32>, BufferLength: u32, PreviousState: Out<u32>, ReturnLength: Out<u32>)
+                [STATUS_NOT_ALL_ASSIGNED "the token does not have them all; the others were adjusted", STATUS_INVALID_PARAMETER "no new state, or too many privileges", STATUS_BUFFER_TOO_SMALL "the previous state does not fit; nothing was adjusted"];
+            /// A LUID that nobody else has.
+            167 NtAllocateLocallyUniqueId(Luid: Out<Luid>) [];
+            /// Antares: NtCreateToken with owner, primary group and default DACL in one structure, because a system call has at
+            /// most eleven arguments. Needs SeCreateTokenPrivilege. User is TOKEN_USER, Groups TOKEN_GROUPS, Privileges TOKEN_PRIVILEGES.
+            168 NtxCreateToken(TokenHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, TokenType: u32, AuthenticationId: In<Luid>, ExpirationTime: In<i64>, User: In<SidAndAttributes>, Groups: In<TokenGroups>, Privileges: In<u32>, Defaults: In<TokenDefaults>, Source: In<TokenSource>)
+                [STATUS_PRIVILEGE_NOT_HELD "SeCreateTokenPrivilege is not enabled", STATUS_INVALID_SID "a malformed SID", STATUS_INVALID_OWNER "the owner is neither the user nor a group that may own", STATUS_INVALID_PRIMARY_GROUP "not one of the groups", STATUS_NO_SUCH_PRIVILEGE "unknown privilege", STATUS_INVALID_PARAMETER "unknown attributes, more than 128 groups, or a group with SE_GROUP_INTEGRITY that is no label", STATUS_NOT_IMPLEMENTED "a default DACL", STATUS_BAD_TOKEN_TYPE "unknown type", STATUS_BAD_IMPERSONATION_LEVEL "unknown level"];
         }
     };
 }
@@ -283,6 +314,7 @@ macro_rules! describe {
             use crate::alpc::*;
             use crate::arg::{Handle, In, InOut, Out, Req};
             use crate::ob::*;
+            use crate::se::*;
             use crate::status::*;
 
             pub(super) static SYSCALLS: &[SyscallInfo] = &[$(SyscallInfo {
@@ -303,7 +335,7 @@ pub fn syscalls() -> &'static [SyscallInfo] {
 }
 
 /// One past the highest number.
-pub const SYSCALL_LIMIT: u32 = 133;
+pub const SYSCALL_LIMIT: u32 = 169;
 
 /// Name of a system call.
 pub fn syscall_name(number: u32) -> Option<&'static str> {

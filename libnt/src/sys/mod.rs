@@ -2,14 +2,16 @@
 //!
 //! The functions here are the raw calls, one per entry of the table in [`abi::syscalls`], with NT's names and arguments.
 //! They are `unsafe` because the kernel writes where they point. [`calls`] has the same calls with slices and
-//! references for pointers; everything else in this crate uses those.
+//! references for pointers, [`security`] those for tokens; everything else in this crate uses these.
 
 pub mod calls;
 mod gate;
+pub mod security;
 
 use abi::alpc::*;
 use abi::arg::{In, InOut, Out, Req, SyscallArg};
 use abi::ob::*;
+use abi::se::*;
 use abi::status::NtStatus;
 
 /// The type alone: arguments are named `Handle` too, which a tuple struct's constructor would forbid.

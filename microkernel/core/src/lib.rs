@@ -11,6 +11,7 @@
 //! | [`vad`] | the regions of an address space |
 //! | [`dispatch`] | threads, ready queues, waits, timers, dispatcher objects |
 //! | [`alpc`] | the ALPC state machine of one connection port and its connections |
+//! | [`se`] | identities, privileges, impersonation levels, access checks |
 //! | [`acpi`] | reading of ACPI tables |
 
 #![cfg_attr(not(test), no_std)]
@@ -22,6 +23,7 @@ pub mod acpi;
 pub mod alpc;
 pub mod dispatch;
 pub mod frames;
+pub mod se;
 pub mod table;
 pub mod vad;
 

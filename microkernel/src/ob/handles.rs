@@ -117,6 +117,7 @@ typed! {
     Server crate::alpc::port::ServerObject;
     Resource crate::io::Resource;
     Interrupt crate::io::Interrupt;
+    Token crate::se::token::Token;
 }
 
 impl HandleTable {

@@ -17,6 +17,7 @@ use crate::mm::section::Section;
 use crate::ps::process::Process;
 use crate::ps::thread::Thread;
 use crate::quota::{Charge, Kind, QuotaBlock};
+use crate::se::token::Token;
 use crate::sync::{Lock, rank};
 use abi::NtStatus;
 use abi::ob::ObjectType;
@@ -117,6 +118,8 @@ pub enum Object {
     Resource(Ref<Resource>),
     /// Interrupt.
     Interrupt(Ref<Interrupt>),
+    /// Token.
+    Token(Ref<Token>),
 }
 
 impl Object {
@@ -131,6 +134,7 @@ impl Object {
             Self::Server(o) => &o.header,
             Self::Resource(o) => &o.header,
             Self::Interrupt(o) => &o.header,
+            Self::Token(o) => &o.header,
         }
     }
 
@@ -145,6 +149,7 @@ impl Object {
             Self::Server(o) => Ref::count(o),
             Self::Resource(o) => Ref::count(o),
             Self::Interrupt(o) => Ref::count(o),
+            Self::Token(o) => Ref::count(o),
         }
     }
 
@@ -156,13 +161,14 @@ impl Object {
             Self::Event(o) => Some(o.state.index()),
             Self::Port(o) => o.signal.as_ref().map(|s| s.index()),
             Self::Interrupt(o) => Some(o.state.index()),
-            Self::Section(_) | Self::Server(_) | Self::Resource(_) => None,
+            Self::Section(_) | Self::Server(_) | Self::Resource(_) | Self::Token(_) => None,
         }
     }
 
     /// Every right that exists for the type, and what the generic rights mean: (all, read, write, execute).
     pub fn access_masks(&self) -> (u32, u32, u32, u32) {
         use abi::ob::*;
+        use abi::se::*;
         let read = READ_CONTROL;
         match self.header().kind {
             ObjectType::Process => {
@@ -180,6 +186,15 @@ impl Object {
             ),
             ObjectType::AlpcPort => (PORT_ALL_ACCESS, read | PORT_CONNECT, DELETE, 0),
             ObjectType::Interrupt => (INTERRUPT_ALL_ACCESS, read, INTERRUPT_ACKNOWLEDGE, SYNCHRONIZE),
+            ObjectType::Token => (
+                TOKEN_ALL_ACCESS,
+                read | TOKEN_QUERY_SOURCE | TOKEN_QUERY | TOKEN_DUPLICATE,
+                read | TOKEN_ADJUST_SESSIONID
+                    | TOKEN_ADJUST_DEFAULT
+                    | TOKEN_ADJUST_GROUPS
+                    | TOKEN_ADJUST_PRIVILEGES,
+                read | TOKEN_IMPERSONATE | TOKEN_ASSIGN_PRIMARY,
+            ),
             ObjectType::Resource => (RESOURCE_ALL_ACCESS, RESOURCE_USE, RESOURCE_USE, RESOURCE_USE),
             // A server's rights are its own: whatever it grants, within the specific and standard rights.
             ObjectType::Server | ObjectType::Any => (0x01FF_FFFF, 0, 0, 0),
@@ -295,8 +310,8 @@ impl Drop for HandleRef {
             defer(&self.object);
         }
         if header.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Processes and threads can be opened again by id; everything else is closed for good.
-            if !matches!(self.object, Object::Process(_) | Object::Thread(_)) {
+            // Processes and threads can be opened again by id, tokens from them; everything else is closed for good.
+            if !matches!(self.object, Object::Process(_) | Object::Thread(_) | Object::Token(_)) {
                 header.closed.store(true, Ordering::Release);
             }
             defer(&self.object);

@@ -15,6 +15,7 @@ use crate::ob::{Header, run_deferred};
 use crate::ps::ids::Id;
 use crate::ps::thread::Thread;
 use crate::quota::{Charge, Kind, QuotaBlock};
+use crate::se::token::Token;
 use crate::sync::{Lock, rank};
 use crate::trace;
 use abi::NtStatus;
@@ -22,6 +23,7 @@ use abi::ob::ObjectType;
 use abi::ps::NORMAL_PRIORITY;
 use abi::status::*;
 use alloc::vec::Vec;
+use antares_core::se::token::Kind as TokenKind;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// Longest image name.
@@ -58,6 +60,7 @@ pub struct Process {
     /// Handles.
     pub handles: HandleTable,
     quota: Lock<Ref<QuotaBlock>, { rank::LEAF }>,
+    token: Lock<Ref<Token>, { rank::LEAF }>,
     /// Signalled when it has ended.
     pub ended: Signal,
     inner: Lock<Inner, { rank::PROCESS }>,
@@ -80,8 +83,14 @@ pub struct Process {
 pub static ALIVE: AtomicU32 = AtomicU32::new(0);
 
 impl Process {
-    /// A process without threads. Nobody finds it before [`Process::publish`].
-    pub fn new(parent: u32, quota: &Ref<QuotaBlock>, priority: i32) -> Result<Ref<Self>, NtStatus> {
+    /// A process without threads, whose primary token `token` becomes. Nobody finds it before [`Process::publish`].
+    pub fn new(
+        parent: u32,
+        quota: &Ref<QuotaBlock>,
+        priority: i32,
+        token: Ref<Token>,
+    ) -> Result<Ref<Self>, NtStatus> {
+        token.take();
         let charge = Charge::new(quota, Kind::Processes, 1)?;
         let inner = Inner { life: Life::Running, exit_status: 0, threads: Vec::new(), name: Name::new() };
         let process = Ref::try_new(Self {
@@ -91,6 +100,7 @@ impl Process {
             space: AddressSpace::new(quota.clone())?,
             handles: HandleTable::new(quota.clone()),
             quota: Lock::new(quota.clone()),
+            token: Lock::new(token),
             ended: Signal::new(false, false)?,
             inner: Lock::new(inner),
             base_priority: AtomicI32::new(priority),
@@ -115,7 +125,9 @@ impl Process {
         if self.is_ending() {
             return Err(STATUS_PROCESS_IS_TERMINATING);
         }
-        let child = Self::new(self.id(), &self.quota(), NORMAL_PRIORITY)?;
+        let quota = self.quota();
+        let token = self.token().duplicate(&quota, TokenKind::Primary, TokenKind::Primary, false)?;
+        let child = Self::new(self.id(), &quota, NORMAL_PRIORITY, token)?;
         if inherit && let Err(status) = child.handles.inherit(&self.handles) {
             let _ = child.terminate(status.0);
             return Err(status);
@@ -146,6 +158,29 @@ impl Process {
         }
         let old = core::mem::replace(&mut *self.quota.lock(), block.clone());
         drop(old);
+        Ok(())
+    }
+
+    /// Its primary token.
+    pub fn token(&self) -> Ref<Token> {
+        self.token.lock().clone()
+    }
+
+    /// Gives it another primary token, which no process has yet (STATUS_TOKEN_ALREADY_IN_USE). STATUS_NOT_SUPPORTED once it
+    /// has threads, as in NT: who it is can no longer change.
+    pub fn set_token(&self, token: &Ref<Token>) -> Result<(), NtStatus> {
+        if !token.take() {
+            return Err(STATUS_TOKEN_ALREADY_IN_USE);
+        }
+        let old = {
+            let inner = self.inner.lock();
+            if inner.life != Life::Running || !inner.threads.is_empty() {
+                token.give_back();
+                return Err(STATUS_NOT_SUPPORTED);
+            }
+            core::mem::replace(&mut *self.token.lock(), token.clone())
+        };
+        old.give_back();
         Ok(())
     }
 

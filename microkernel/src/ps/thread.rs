@@ -11,6 +11,7 @@ use crate::ob::Header;
 use crate::ps::ids::Id;
 use crate::ps::process::Process;
 use crate::quota::{Charge, Kind};
+use crate::se::impersonation;
 use crate::sync::{Lock, rank};
 use abi::NtStatus;
 use abi::alpc::ClientId;
@@ -82,6 +83,8 @@ pub struct Thread {
     pub alpc_wait: AlpcWait,
     /// Where small messages are handed to it while it waits.
     pub inbox: Inbox,
+    /// Whom it impersonates.
+    pub impersonation: impersonation::Slot,
     /// Last park ticket taken; only the thread itself counts it up.
     pub ticket: AtomicU32,
     /// Processor time in ticks, up to the last switch away.
@@ -175,6 +178,7 @@ impl Thread {
             created: crate::system_time(),
             alpc_wait: AlpcWait::default(),
             inbox: Inbox::new(),
+            impersonation: impersonation::Slot::new(),
             ticket: AtomicU32::new(0),
             run_ticks: AtomicU64::new(0),
             name: Lock::new(heapless::String::new()),
@@ -363,6 +367,7 @@ pub fn exit_current_thread() -> ! {
         let _ = space.free(thread.teb, 0, MEM_RELEASE);
     }
     thread.id.forget();
+    thread.impersonation.set(None);
     ALIVE.fetch_sub(1, Ordering::Relaxed);
     thread.process.past_ticks.fetch_add(thread.run_ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     if thread.process.remove_thread(&thread, status) {

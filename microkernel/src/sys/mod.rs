@@ -11,6 +11,7 @@ pub mod objects;
 pub mod process;
 pub mod system;
 pub mod thread;
+pub mod token;
 pub mod user;
 pub mod wait;
 
@@ -55,6 +56,7 @@ macro_rules! make_dispatch {
             use abi::alpc::*;
             use abi::arg::{In, InOut, Req};
             use abi::ob::*;
+            use abi::se::*;
             use self::alpc::*;
             use self::info::*;
             use self::io::*;
@@ -63,6 +65,7 @@ macro_rules! make_dispatch {
             use self::process::*;
             use self::system::*;
             use self::thread::*;
+            use self::token::*;
             use self::wait::*;
             match frame.rax as u32 {
                 $($number => {

@@ -7,15 +7,21 @@ use crate::io::Resource;
 use crate::ke::sched;
 use crate::kref::Ref;
 use crate::ob::Object;
+use crate::ps::process::Process;
+use crate::ps::thread::Thread;
 use crate::ps::{ids, thread};
-use crate::quota::{QuotaBlock, is_system};
+use crate::quota::QuotaBlock;
+use crate::se::Subject;
+use crate::se::token::Token;
 use abi::NtStatus;
 use abi::alpc::ClientId;
 use abi::arg::{Handle, In, Out, Req};
 use abi::io::RESOURCE_QUOTA;
 use abi::ob::*;
 use abi::ps::*;
+use abi::se::*;
 use abi::status::*;
+use antares_core::se::token::Kind;
 use core::sync::atomic::Ordering;
 
 pub fn NtCreateProcessEx(
@@ -57,14 +63,8 @@ pub fn NtTerminateProcess(ProcessHandle: Handle, ExitStatus: u32) -> SysResult {
     OK
 }
 
-/// What a caller may open of another process or thread: everything within its own quota block and for the core
-/// servers, else what is harmless.
-fn grantable(owner: &Ref<QuotaBlock>, all: u32, limited: u32) -> u32 {
-    let own = sched::current().process.quota();
-    if Ref::same(owner, &own) || is_system(&own) { all } else { limited | SYNCHRONIZE }
-}
-
-fn open(object: Object, desired: u32, most: u32, attributes: u32, to: Out<Handle>) -> SysResult {
+/// Opens an object of which the caller may have `most`.
+pub fn open(object: Object, desired: u32, most: u32, attributes: u32, to: Out<Handle>) -> SysResult {
     let access = object.map_access(desired, most);
     if access & !most != 0 {
         return Err(STATUS_ACCESS_DENIED);
@@ -87,8 +87,22 @@ pub fn NtOpenProcess(
             return Err(STATUS_INVALID_CID);
         }
     }
-    let most = grantable(&process.quota(), PROCESS_ALL_ACCESS, PROCESS_QUERY_LIMITED_INFORMATION);
-    open(Object::Process(process), DesiredAccess, most, attributes, ProcessHandle)
+    open_process(process, DesiredAccess, attributes, ProcessHandle)
+}
+
+/// Opens a process with what the caller may have of it.
+pub fn open_process(process: Ref<Process>, access: u32, attributes: u32, to: Out<Handle>) -> SysResult {
+    let subject = Subject::current();
+    let most = subject.process_access(&process, PROCESS_ALL_ACCESS, PROCESS_QUERY_LIMITED_INFORMATION)?;
+    open(Object::Process(process), access, most, attributes, to)
+}
+
+/// Opens a thread with what the caller may have of its process.
+pub fn open_thread(thread: Ref<Thread>, access: u32, attributes: u32, to: Out<Handle>) -> SysResult {
+    let subject = Subject::current();
+    let most =
+        subject.process_access(&thread.process, THREAD_ALL_ACCESS, THREAD_QUERY_LIMITED_INFORMATION)?;
+    open(Object::Thread(thread), access, most, attributes, to)
 }
 
 fn client_id(from: In<ClientId>) -> Result<ClientId, NtStatus> {
@@ -110,8 +124,7 @@ pub fn NtOpenThread(
     if id.unique_process != 0 && u64::from(thread.process.id()) != id.unique_process {
         return Err(STATUS_INVALID_CID);
     }
-    let most = grantable(&thread.process.quota(), THREAD_ALL_ACCESS, THREAD_QUERY_LIMITED_INFORMATION);
-    open(Object::Thread(thread), DesiredAccess, most, attributes, ThreadHandle)
+    open_thread(thread, DesiredAccess, attributes, ThreadHandle)
 }
 
 pub fn NtQueryInformationProcess(
@@ -201,6 +214,18 @@ pub fn NtSetInformationProcess(
             resource.check(RESOURCE_QUOTA)?;
             let limits = QuotaLimits { pool, pages, processes, threads, handles_per_process };
             process.set_quota(&Ref::try_new(QuotaBlock::new(limits))?)?;
+        }
+        PROCESS_ACCESS_TOKEN => {
+            let value: ProcessAccessToken = user::input(ProcessInformation, ProcessInformationLength)?;
+            let handles = &sched::current().process.handles;
+            let (token, _): (Ref<Token>, u32) = handles.get(Handle(value.token), TOKEN_ASSIGN_PRIMARY)?;
+            if token.kind != Kind::Primary {
+                return Err(STATUS_BAD_TOKEN_TYPE);
+            }
+            if !Subject::current().holds(SE_ASSIGNPRIMARYTOKEN_PRIVILEGE) {
+                return Err(STATUS_PRIVILEGE_NOT_HELD);
+            }
+            process.set_token(&token)?;
         }
         _ => return Err(STATUS_INVALID_INFO_CLASS),
     }

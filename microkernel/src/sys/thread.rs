@@ -12,6 +12,7 @@ use abi::arg::{Handle, In, Out, Req};
 use abi::mm::{USER_MAX, USER_MIN};
 use abi::ob::*;
 use abi::ps::*;
+use abi::se::THREAD_IMPERSONATION_TOKEN;
 use abi::status::*;
 use core::sync::atomic::Ordering;
 
@@ -138,6 +139,12 @@ pub fn NtSetInformationThread(
     ThreadInformation: In<u8>,
     ThreadInformationLength: u32,
 ) -> SysResult {
+    if ThreadInformationClass == THREAD_IMPERSONATION_TOKEN {
+        let thread = thread_of(ThreadHandle.0, THREAD_SET_THREAD_TOKEN)?;
+        let handle = user::input(ThreadInformation, ThreadInformationLength)?;
+        thread.impersonation.set(super::token::assigned(&thread, handle)?);
+        return OK;
+    }
     let thread = thread_of(ThreadHandle.0, THREAD_SET_INFORMATION)?;
     match ThreadInformationClass {
         THREAD_PRIORITY => {

@@ -4,6 +4,7 @@ use crate::arch::usercopy;
 use abi::NtStatus;
 use abi::arg::{In, InOut, Out, Pod};
 use abi::ob::{OBJ_VALID_ATTRIBUTES, ObjectAttributes};
+use abi::se::{SID_HEAD, Sid};
 use abi::status::*;
 
 /// Reads one value.
@@ -69,6 +70,17 @@ pub fn object_attributes(from: In<ObjectAttributes>) -> Result<ObjectAttributes,
         return Err(STATUS_OBJECT_PATH_SYNTAX_BAD);
     }
     Ok(value)
+}
+
+/// Reads a SID. STATUS_INVALID_SID when it is none.
+pub fn sid(from: u64) -> Result<Sid, NtStatus> {
+    let mut bytes = [0; size_of::<Sid>()];
+    let (head, rest) = bytes.split_at_mut(SID_HEAD);
+    read_bytes(from, head)?;
+    let head = *head.first_chunk().ok_or(STATUS_INVALID_SID)?;
+    let length = Sid::length_of(head).ok_or(STATUS_INVALID_SID)?;
+    read_bytes(from.wrapping_add(SID_HEAD as u64), &mut rest[..length - SID_HEAD])?;
+    Sid::parse(&bytes[..length]).ok_or(STATUS_INVALID_SID)
 }
 
 /// An optional time-out.
