@@ -7,7 +7,6 @@ use crate::handle::OwnedHandle;
 use crate::sys::calls;
 use crate::sys::security::{self, NewToken};
 use abi::arg::Handle;
-use abi::ps::*;
 use abi::se::*;
 use abi::status::*;
 use alloc::vec::Vec;

@@ -10,6 +10,7 @@ use libnt::abi::ob::{
     OBJECT_HANDLE_FLAG_INFORMATION, ObjectAttributes, PROCESS_ALL_ACCESS, THREAD_ALL_ACCESS, ty,
 };
 use libnt::abi::ps::{THREAD_CREATE_FLAGS_CREATE_SUSPENDED, WAIT_ANY};
+use libnt::abi::se::{TOKEN_ALL_ACCESS, TOKEN_PRIMARY};
 use libnt::abi::syscalls::{ArgInfo, SyscallInfo};
 use libnt::alpc::{Attributes, ConnectionPort, Message, Port};
 use libnt::event::Event;
@@ -17,6 +18,7 @@ use libnt::memory::Pages;
 use libnt::prelude::*;
 use libnt::section::Section;
 use libnt::sys::calls;
+use libnt::token::Token;
 
 use crate::raw::{WORDS, call};
 
@@ -42,6 +44,7 @@ pub struct Bench {
     client: Port,
     _accepted: Port,
     object: OwnedHandle,
+    token: Token,
     /// One slot per argument, then a page that is read-only, then one that is not there.
     memory: Pages,
 }
@@ -78,6 +81,7 @@ impl Bench {
             event: Event::notification(true)?,
             section: Section::create(PAGE_SIZE)?,
             object: port.create_object(1, 1, 1)?,
+            token: Token::of_process(Handle::CURRENT_PROCESS, TOKEN_ALL_ACCESS)?.duplicate_primary()?,
             port,
             client,
             _accepted: accepted,
@@ -109,6 +113,7 @@ impl Bench {
             ty::SECTION => self.section.handle(),
             ty::PORT => self.port.handle(),
             ty::SERVER => self.object.raw(),
+            ty::TOKEN => self.token.handle(),
             _ => Handle::NULL,
         }
     }
@@ -213,6 +218,7 @@ fn value(info: &SyscallInfo, argument: &ArgInfo) -> u64 {
         (_, "FreeType") => MEM_RELEASE,
         (_, "InheritDisposition") => VIEW_UNMAP,
         (_, "WaitType") => WAIT_ANY,
+        (_, "TokenType") => TOKEN_PRIMARY,
         (_, "Count" | "ServerType") => 1,
         (_, "CreateFlags") => THREAD_CREATE_FLAGS_CREATE_SUSPENDED,
         (_, "StartRoutine") => 0x10_0000,

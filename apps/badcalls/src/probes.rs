@@ -96,7 +96,7 @@ fn handles(test: &mut Test, info: &SyscallInfo) -> NtResult {
         if argument.object_type == ty::ANY {
             continue;
         }
-        for other in [ty::PROCESS, ty::THREAD, ty::EVENT, ty::SECTION, ty::PORT, ty::SERVER] {
+        for other in [ty::PROCESS, ty::THREAD, ty::EVENT, ty::SECTION, ty::PORT, ty::SERVER, ty::TOKEN] {
             let mut bench = Bench::new()?;
             let mut words = bench.words(info);
             words[index] = bench.handle(other).0;
@@ -128,6 +128,8 @@ fn exactly(test: &mut Test, what: core::fmt::Arguments<'_>, status: NtStatus, ex
 fn may_be_unseen(info: &SyscallInfo, argument: &ArgInfo, place: &str) -> bool {
     let only_read = matches!(place, "a read-only page" | "the program's code");
     match (info.name, argument.name) {
+        // No privileges: four bytes.
+        ("NtAdjustPrivilegesToken", "NewState" | "PreviousState") => place.starts_with("straddling"),
         // The answer comes later, and takes its own buffers.
         ("NtAlpcConnectPortEx", "InMessageAttributes") => true,
         // Written with the answer only.
@@ -240,6 +242,12 @@ const REFUSALS: &[Refusal] = &[
     ("NtDisplayString", "Length", 1025, STATUS_INVALID_PARAMETER),
     ("NtDisplayString", "Length", 0xFFFF_FFFF, STATUS_INVALID_PARAMETER),
     ("NtAlpcQueryInformation", "PortInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryInformationToken", "TokenInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryInformationToken", "TokenInformationClass", 9, STATUS_INVALID_INFO_CLASS),
+    ("NtDuplicateToken", "TokenType", 3, STATUS_BAD_TOKEN_TYPE),
+    ("NtDuplicateToken", "DesiredAccess", 0x0020_0000, STATUS_ACCESS_DENIED),
+    ("NtxCreateToken", "TokenType", 1, STATUS_PRIVILEGE_NOT_HELD),
+    ("NtAdjustPrivilegesToken", "NewState", 0, STATUS_INVALID_PARAMETER),
     ("NtxCreateNameHandle", "NameLength", 257, STATUS_INVALID_PARAMETER),
 ];
 

@@ -40,16 +40,6 @@ impl Subject {
         Self { token: sched::current().process.token(), impersonation: None }
     }
 
-    /// The token.
-    pub fn token(&self) -> &Ref<Token> {
-        &self.token
-    }
-
-    /// What the thread impersonates.
-    pub fn impersonation(&self) -> Option<&Impersonation> {
-        self.impersonation.as_ref()
-    }
-
     /// STATUS_BAD_IMPERSONATION_LEVEL for a thread that knows its client but may not act as it.
     pub fn may_act(&self) -> Result<(), NtStatus> {
         match &self.impersonation {

@@ -193,10 +193,9 @@ impl Identity {
     /// True when the holder is this SID, or in this group; `deny`: for a denial.
     pub fn is(&self, sid: &Sid, deny: bool) -> bool {
         let counts = |group: &&Group| {
-            group.attributes & SE_GROUP_INTEGRITY == 0
-                && (group.attributes & SE_GROUP_ENABLED != 0
-                    || (deny && group.attributes & SE_GROUP_USE_FOR_DENY_ONLY != 0))
-                && (deny || group.attributes & SE_GROUP_USE_FOR_DENY_ONLY == 0)
+            let has = |bit| group.attributes & bit != 0;
+            let enabled = if has(SE_GROUP_USE_FOR_DENY_ONLY) { deny } else { has(SE_GROUP_ENABLED) };
+            enabled && !has(SE_GROUP_INTEGRITY)
         };
         self.user == *sid || self.groups.iter().filter(counts).any(|group| group.sid == *sid)
     }
