@@ -39,6 +39,7 @@ mod sync;
 mod sys;
 mod trace;
 
+use antares_core::options::Options;
 use arch::{acpi, apic, cpu, ioapic, percpu, serial, time, usercopy};
 use bugcheck::{bugcheck_because, code};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -90,6 +91,10 @@ extern "C" fn kernel_entry() -> ! {
     if cpus::init_boot_processor().is_err() {
         stop(code::INSTALL_MORE_MEMORY, "no memory for the boot processor's tables");
     }
+    let options = Options::parse(&boot.command_line, |word| {
+        klog::write(format_args!("The kernel command line's `{word}` is not understood.\n"));
+    });
+    alpc::fastpath::enable(options.alpc_fastpath);
     platform(boot);
     let others = sched_and_processors();
     if trace::init(others, tsc_boot()).is_none() {

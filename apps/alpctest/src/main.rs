@@ -19,6 +19,7 @@ extern crate alloc;
 
 mod connecting;
 mod ends;
+mod fast;
 mod handles;
 mod messages;
 mod pair;
@@ -57,4 +58,5 @@ fn run(test: &mut Test) {
     messages::run(test);
     ends::run(test);
     handles::run(test);
+    fast::run(test);
 }

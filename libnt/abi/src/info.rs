@@ -197,6 +197,8 @@ pub struct SystemKernelCounters {
     pub page_faults: u64,
     /// TLB shoot-downs sent.
     pub tlb_shootdowns: u64,
+    /// ALPC requests and replies that took the fast path.
+    pub alpc_fast: u64,
     /// Time-stamp counter at kernel entry.
     pub tsc_boot: u64,
     /// Time-stamp counter ticks per second.

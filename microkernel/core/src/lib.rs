@@ -13,6 +13,7 @@
 //! | [`alpc`] | the ALPC state machine of one connection port and its connections |
 //! | [`se`] | identities, privileges, impersonation levels, access checks |
 //! | [`acpi`] | reading of ACPI tables |
+//! | [`options`] | the kernel's words on its command line |
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod acpi;
 pub mod alpc;
 pub mod dispatch;
 pub mod frames;
+pub mod options;
 pub mod se;
 pub mod table;
 pub mod vad;

@@ -10,7 +10,7 @@ use crate::alpc::inbox::{INBOX_BYTES, Mail};
 use crate::alpc::message::{Body, ReceiveBuffer, read_header};
 use crate::alpc::ops::{self, Via, me, waiting};
 use crate::alpc::port::Port;
-use crate::arch::usercopy;
+use crate::arch::{percpu, usercopy};
 use crate::ke::sched;
 use crate::sys::SysResult;
 use crate::trace;
@@ -21,6 +21,22 @@ use abi::status::*;
 use abi::trace::{TRACE_RECEIVE, TRACE_UNWAIT};
 use antares_core::alpc::Role;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+static OFF: AtomicBool = AtomicBool::new(false);
+
+/// Allows the fast path, or sends everything the long way (`alpc.fastpath=off` on the kernel's command line).
+pub fn enable(on: bool) {
+    OFF.store(!on, Ordering::Relaxed);
+}
+
+/// Counts a request or reply that goes this way.
+#[inline]
+fn count() {
+    // Only this processor writes it, and not from interrupts.
+    let counter = &percpu::this().alpc_fast;
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
 
 type Words = [MaybeUninit<u64>; INBOX_BYTES / 8];
 
@@ -46,7 +62,7 @@ pub fn request(
     deadline: u64,
 ) -> Option<SysResult> {
     let group = via.group();
-    if trace::is_on(group) {
+    if OFF.load(Ordering::Relaxed) || trace::is_on(group) {
         return None;
     }
     let mut data = [const { MaybeUninit::uninit() }; INBOX_BYTES / 8];
@@ -72,6 +88,7 @@ pub fn request(
         return None;
     };
     // Point of no return: the receiver has the message, and runs when this thread has parked.
+    count();
     state.end_direct(direct.receiver);
     drop(state);
     thread.inbox.open(usize::MAX);
@@ -94,7 +111,7 @@ pub fn reply_and_receive(
     deadline: u64,
 ) -> Option<SysResult> {
     let group = &port.group;
-    if trace::is_on(group) {
+    if OFF.load(Ordering::Relaxed) || trace::is_on(group) {
         return None;
     }
     let mut data = [const { MaybeUninit::uninit() }; INBOX_BYTES / 8];
@@ -114,6 +131,7 @@ pub fn reply_and_receive(
         return None;
     };
     // Point of no return: the sender has its answer, and runs when this thread has parked.
+    count();
     state.end_answer(id);
     drop(state);
     thread.inbox.open(buffer.room);

@@ -44,6 +44,8 @@ pub struct PerCpu {
     pub interrupts: AtomicU64,
     /// Page faults resolved.
     pub page_faults: AtomicU64,
+    /// Requests and replies that took ALPC's fast path.
+    pub alpc_fast: AtomicU64,
     /// Calls of each system call.
     pub syscalls: [AtomicU64; SYSCALL_LIMIT as usize],
 }
@@ -67,6 +69,7 @@ impl PerCpu {
             idle_ticks: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             page_faults: AtomicU64::new(0),
+            alpc_fast: AtomicU64::new(0),
             syscalls: [const { AtomicU64::new(0) }; SYSCALL_LIMIT as usize],
         }
     }

@@ -152,6 +152,7 @@ fn counters() -> SystemKernelCounters {
         interrupts: percpu::sum(|block| &block.interrupts),
         page_faults: percpu::sum(|block| &block.page_faults),
         tlb_shootdowns: tlb::count(),
+        alpc_fast: percpu::sum(|block| &block.alpc_fast),
         tsc_boot: crate::tsc_boot(),
         tsc_frequency: time::tsc_frequency(),
         idle_ticks: percpu::sum(|block| &block.idle_ticks),

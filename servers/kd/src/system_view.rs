@@ -29,6 +29,7 @@ pub fn write_vm(out: &mut dyn Write, counters: &SystemKernelCounters) -> fmt::Re
     field("Processes", &counters.processes)?;
     field("Threads", &counters.threads)?;
     field("ALPC messages", &counters.messages)?;
+    field("ALPC fast path", &format!("{} requests and replies", counters.alpc_fast))?;
     field("System calls", &counters.system_calls)?;
     field("Context switches", &counters.context_switches)?;
     field("Interrupts", &counters.interrupts)?;
