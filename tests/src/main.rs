@@ -4,6 +4,7 @@
 //! logs in `build/logs/test/NAME`. A new group of tests is a file in `cases/` with a function `cases`, named in `cases/mod.rs`.
 
 mod cases;
+mod doc_table;
 mod runner;
 
 use std::process::ExitCode;

@@ -110,6 +110,9 @@ impl Test {
 
     /// Says how it went; the exit status.
     pub fn finish(self) -> u32 {
+        if self.failed == 0 && self.cases.mode() == Mode::Record {
+            return 0;
+        }
         if self.failed == 0 {
             println!("{}: {} checks passed", self.name, self.checks);
             return 0;

@@ -1,5 +1,6 @@
 //! All system tests, a file per group.
 
+mod alpc;
 mod boot;
 mod docs;
 mod editor;
@@ -11,8 +12,16 @@ use crate::runner::Case;
 
 /// Every case, the slowest groups first.
 pub fn all() -> Vec<Case> {
-    [boot::cases(), programs::cases(), spine::cases(), exec::cases(), editor::cases(), docs::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        boot::cases(),
+        alpc::cases(),
+        programs::cases(),
+        spine::cases(),
+        exec::cases(),
+        editor::cases(),
+        docs::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

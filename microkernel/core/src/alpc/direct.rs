@@ -71,6 +71,7 @@ impl<B: Body> Group<B> {
     /// The receiver could not take it: as if nothing had been sent.
     pub fn cancel_direct(&mut self, id: u32) {
         self.messages.discard(u64::from(id));
+        self.sequence = self.sequence.wrapping_sub(1);
     }
 
     /// The receiver could not copy it out: the request goes to the front of the queue with `body`, or, without one, back

@@ -120,7 +120,8 @@ impl<B: Body> Group<B> {
             connection: m.connection,
             context: 0,
             object: None,
-            sequence: m.sequence,
+            // It was in no queue.
+            sequence: 0,
             depth: 0,
             body,
         })

@@ -408,12 +408,12 @@ impl World {
         });
         assert_eq!(direct.map(|d| d.receiver), receiver.map(|(_, waiter)| waiter));
         let Some((direct, (_, receiver))) = direct.zip(receiver) else { return false };
-        self.delivered += 1;
-        assert_eq!(direct.sequence, self.delivered);
+        assert_eq!(direct.sequence, self.delivered + 1);
         if one_in(4, choice) {
             self.group.cancel_direct(direct.id);
             return false;
         }
+        self.delivered += 1;
         self.group.end_direct(receiver);
         self.waiting.retain(|(_, w)| *w != receiver);
         self.threads[receiver.thread as usize] = Doing::Handed { id: direct.id, body };
