@@ -88,6 +88,8 @@ enum Place {
     Delivering,
     Pending,
     Replied,
+    /// Kept by a connection for its next direct request.
+    Idle,
 }
 
 struct Message<B> {
@@ -149,6 +151,8 @@ struct Connection {
     request: u64,
     close_notice: u64,
     client_notice: u64,
+    /// Message kept for direct requests ([`direct`]); 0 or stale: none.
+    direct: u64,
     context: u64,
     client_process: u32,
     server_process: u32,
@@ -250,6 +254,8 @@ pub struct Group<B> {
     main: Queue,
     waiters: Vec<(u64, Waiter)>,
     sequence: u32,
+    /// Message kept for direct requests on server objects; 0 or stale: none.
+    object_direct: u64,
 }
 
 impl<B: Body> Group<B> {
@@ -264,6 +270,7 @@ impl<B: Body> Group<B> {
             main: Queue { head: 0, tail: 0, count: 0 },
             waiters: Vec::new(),
             sequence: 0,
+            object_direct: NO_LINK,
         }
     }
 
@@ -273,8 +280,8 @@ impl<B: Body> Group<B> {
     }
 
     /// Messages in existence, reserved notices included.
-    pub const fn message_count(&self) -> usize {
-        self.messages.len()
+    pub fn message_count(&self) -> usize {
+        self.messages.iter().filter(|(_, m)| m.place != Place::Idle).count()
     }
 
     /// Connections in existence.

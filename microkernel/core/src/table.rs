@@ -191,6 +191,19 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         true
     }
 
+    /// Gives the entry with this key a new key in its place: the old one is stale from then on. For tables whose
+    /// generations wrap.
+    pub fn renew(&mut self, key: u64) -> Option<u64> {
+        debug_assert!(self.wraps);
+        let index = Self::index_of(key);
+        let slot = self.slots.get_mut(index as usize)?;
+        if slot.generation != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
+            return None;
+        }
+        slot.generation = (slot.generation + 1) & Self::LAST_GENERATION;
+        Some(Self::key(slot.generation, index))
+    }
+
     /// Puts a slot at the end of the free list.
     fn free(&mut self, index: u32) {
         if self.free_tail == 0 {

@@ -1,7 +1,7 @@
 //! Connecting: the request, its acceptance or refusal, and a client that gives up.
 
 use super::{
-    Body, Connection, ConnectionState, Effects, Group, Message, NO_OBJECT, Place, Queue, Sender, Waiter,
+    Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Queue, Sender, Waiter,
 };
 use abi::alpc::{
     LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_KERNELMODE_MESSAGE,
@@ -32,6 +32,7 @@ impl<B: Body> Group<B> {
                 request: 0,
                 close_notice: 0,
                 client_notice: 0,
+                direct: NO_LINK,
                 context: 0,
                 client_process: sender.process,
                 server_process: 0,

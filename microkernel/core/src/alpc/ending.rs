@@ -53,10 +53,10 @@ impl<B: Body> Group<B> {
         let Some(c) = self.connections.get(connection).filter(|c| !c.client_open && !c.server_open) else {
             return;
         };
-        let notices = [c.close_notice, c.client_notice];
-        for notice in notices {
-            if self.messages.get(notice).is_some_and(|m| m.place == Place::Reserved) {
-                self.messages.remove(notice);
+        let kept = [c.close_notice, c.client_notice, c.direct];
+        for id in kept {
+            if self.messages.get(id).is_some_and(|m| matches!(m.place, Place::Reserved | Place::Idle)) {
+                self.messages.remove(id);
             }
         }
         self.connections.remove(connection);

@@ -58,7 +58,7 @@ impl<B: Body> Group<B> {
                 Place::Queued => 1,
                 Place::Pending => 2,
                 Place::Delivering => 3,
-                Place::Reserved | Place::Replied => return None,
+                Place::Reserved | Place::Replied | Place::Idle => return None,
             };
             Some(MessageFacts {
                 id: id as u32,

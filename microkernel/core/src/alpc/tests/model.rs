@@ -396,7 +396,7 @@ impl World {
     fn hand_over(&mut self, thread: usize, role: Role, object: Option<ObjectContext>, choice: u8) -> bool {
         let body = self.body(choice);
         let waiter = self.waiter(thread);
-        let direct = self.group.begin_direct(role, object, sender(thread), waiter);
+        let direct = self.group.begin_direct(role, object);
         let line = match (role, object) {
             (_, Some(_)) if !self.closed => Some(0),
             (Role::Client(line), None) if self.lines[&line].phase == Phase::Connected => Some(line),
@@ -410,11 +410,11 @@ impl World {
         let Some((direct, (_, receiver))) = direct.zip(receiver) else { return false };
         assert_eq!(direct.sequence, self.delivered + 1);
         if one_in(4, choice) {
-            self.group.cancel_direct(direct.id);
+            self.group.cancel_direct(&direct);
             return false;
         }
         self.delivered += 1;
-        self.group.end_direct(receiver);
+        self.group.commit_direct(&direct, object, sender(thread), waiter, sender(receiver.thread as usize));
         self.waiting.retain(|(_, w)| *w != receiver);
         self.threads[receiver.thread as usize] = Doing::Handed { id: direct.id, body };
         self.threads[thread] = Doing::Sending { id: direct.id, waiter, woken: None };
@@ -449,18 +449,33 @@ impl World {
         }
     }
 
-    /// A reply handed to its blocked sender. `false`: there is nothing to reply to.
-    fn hand_back(&mut self, role: Role, id: u32) -> bool {
+    /// A reply handed to its blocked sender by a thread that waits for the next message. `false`: it must go the long way.
+    fn hand_back(&mut self, thread: usize, role: Role, id: u32) -> bool {
+        let quiet = match role {
+            Role::Connection => !self.closed,
+            Role::Server(line) => self.lines.get(&line).is_some_and(|l| l.phase == Phase::Connected && !l.gone()),
+            Role::Client(_) => false,
+        };
+        let quiet = quiet && self.next(role).is_none();
         let found = self
             .owed
             .iter()
             .position(|l| l.id == Some(id) && kind_of(l) == LPC_REQUEST && Self::is_for(l, role));
         let waiter = found.and_then(|at| self.owed[at].blocked);
-        assert_eq!(self.group.direct_answer(role, id), waiter);
-        let Some((at, waiter)) = found.zip(waiter) else { return false };
+        let answer = self.group.direct_answer(role, id);
+        if !quiet || waiter.is_none() {
+            assert_eq!(answer, None);
+            return false;
+        }
+        // Without room to publish the waiter it declines.
+        assert!(answer.is_none() || answer == waiter, "{answer:?}, not {waiter:?}");
+        let Some((at, waiter)) = found.zip(answer) else { return false };
         self.owed.remove(at);
-        self.group.end_answer(id);
+        let own = self.waiter(thread);
+        self.group.commit_answer(role, id, own);
+        self.waiting.push((role, own));
         self.threads[waiter.thread as usize] = Doing::Idle;
+        self.threads[thread] = Doing::Waiting { role, room: LARGE, waiter: own, woken: None };
         true
     }
 
@@ -824,7 +839,7 @@ impl World {
                     Some(_) => Role::Connection,
                     None => self.role(extra),
                 };
-                if one_in(2, choice) || !self.hand_back(role, id) {
+                if one_in(2, choice) || !self.hand_back(thread, role, id) {
                     self.reply(thread, role, id, extra);
                 }
             }
