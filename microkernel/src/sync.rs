@@ -66,6 +66,15 @@ impl<T, const RANK: u32> Lock<T, RANK> {
         Guard { inner: self.inner.lock() }
     }
 
+    /// Takes the lock if it is open. Never waits, so the order does not matter.
+    #[inline(always)]
+    pub fn try_lock(&self) -> Option<Guard<'_, T, RANK>> {
+        let inner = self.inner.try_lock()?;
+        #[cfg(debug_assertions)]
+        order::acquire_any(RANK);
+        Some(Guard { inner })
+    }
+
     /// Puts a value in without the check of the order, where another lock of the same rank is held and nobody else
     /// can want this one.
     pub fn set_unshared(&self, value: T) {
@@ -139,6 +148,12 @@ mod order {
             let held = HELD[cpu as usize].load(Ordering::Relaxed);
             assert!(held >> rank == 0, "lock order: rank {rank} while holding {held:#x}");
             HELD[cpu as usize].store(held | 1 << rank, Ordering::Relaxed);
+        }
+    }
+
+    pub fn acquire_any(rank: u32) {
+        if let Some(cpu) = percpu::try_index() {
+            HELD[cpu as usize].fetch_or(1 << rank, Ordering::Relaxed);
         }
     }
 

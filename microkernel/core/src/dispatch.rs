@@ -611,14 +611,51 @@ impl<P: Copy> Dispatcher<P> {
         true
     }
 
-    /// As [`Dispatcher::unpark`], but only if the thread is parked already.
-    pub fn unpark_parked(&mut self, thread: u32, ticket: u32, status: u32, hint: Option<u32>) -> bool {
-        let Some(Some(rec)) = self.threads.get(thread as usize) else { return false };
-        if rec.state != State::Waiting || !rec.parked || rec.ticket != ticket {
-            return false;
+    /// What the kernel gave for `to`, if that thread is parked with this ticket and `from`, which runs on `cpu`, may give it
+    /// the processor and park: nothing more urgent is ready here, and neither is to end. Changes nothing.
+    #[inline]
+    pub fn can_switch(&self, cpu: u32, from: u32, to: u32, ticket: u32) -> Option<P> {
+        let rec = self.threads.get(to as usize)?.as_ref()?;
+        let c = self.cpus.get(cpu as usize)?;
+        let own = self.threads.get(from as usize)?.as_ref()?;
+        if rec.ticket != ticket
+            || !rec.parked
+            || rec.affinity >> cpu & 1 == 0
+            || u64::from(c.ready_mask) >> (rec.priority + 1) != 0
+            || c.handoff != NONE
+            || own.terminating
+        {
+            return None;
         }
-        self.end_wait(thread, status, hint);
-        true
+        Some(rec.payload)
+    }
+
+    /// Parks `from`, which runs on `cpu`, with `ticket` and makes `to`, for which [`Dispatcher::can_switch`] just said yes, the
+    /// thread that runs there. The kernel switches to it at once: it has the rest of the time slice.
+    #[inline]
+    pub fn switch_direct(&mut self, cpu: u32, from: u32, ticket: u32, reason: u8, to: u32) {
+        if let Some(Some(rec)) = self.threads.get_mut(from as usize) {
+            rec.ticket = ticket;
+            rec.parked = true;
+            rec.state = State::Waiting;
+            rec.reason = reason;
+            rec.deadline = NEVER;
+        }
+        if let Some(Some(rec)) = self.threads.get_mut(to as usize) {
+            rec.parked = false;
+            rec.woken = rec.ticket;
+            rec.status = 0;
+            rec.state = State::Running;
+            rec.cpu = cpu;
+            rec.switches = rec.switches.wrapping_add(1);
+            if rec.heap != NONE {
+                self.timer_remove(to);
+            }
+        }
+        self.switches += 1;
+        if let Some(c) = self.cpus.get_mut(cpu as usize) {
+            c.current = to;
+        }
     }
 
     fn block(&mut self, thread: u32, deadline: u64, reason: u8) {

@@ -6,7 +6,7 @@
 //! receiver goes to [`Given`], which takes it back if the delivery fails. No lock is held in either.
 
 use crate::alpc::group::GroupRef;
-use crate::alpc::inbox::Mail;
+use crate::alpc::message::Mail;
 use crate::alpc::passing::{self, PassedHandle};
 use crate::alpc::port::Port;
 use crate::ke::sched;

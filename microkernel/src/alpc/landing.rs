@@ -5,45 +5,10 @@
 //! same time. It holds a kernel address of the buffer, good for one version of the owner's address space, and what
 //! the receiver is told of a message besides what lies in the buffer.
 
-use crate::alpc::message::ReceiveBuffer;
 use crate::mm::space::AddressSpace;
-use abi::alpc::{ClientId, PORT_MESSAGE_SIZE, PortMessage};
-use antares_core::alpc::{ObjectContext, Sender};
+use abi::alpc::PORT_MESSAGE_SIZE;
+use antares_core::alpc::ObjectContext;
 use core::cell::Cell;
-
-/// What a receiver is told of a message besides its payload.
-#[derive(Clone, Copy)]
-pub struct Mail {
-    /// The header as the receiver sees it.
-    pub header: PortMessage,
-    /// Port context.
-    pub context: u64,
-    /// For server objects.
-    pub object: Option<ObjectContext>,
-    /// Sequence number.
-    pub sequence: u32,
-}
-
-impl Mail {
-    /// A message without context.
-    #[inline(always)]
-    pub fn new(id: u32, message_type: u16, length: u16, sender: Sender) -> Self {
-        let header = PortMessage {
-            data_length: length,
-            total_length: length.wrapping_add(PORT_MESSAGE_SIZE as u16),
-            message_type,
-            data_info_offset: 0,
-            client_id: ClientId {
-                unique_process: u64::from(sender.process),
-                unique_thread: u64::from(sender.thread),
-            },
-            message_id: id,
-            reserved: 0,
-            callback_id: 0,
-        };
-        Self { header, context: 0, object: None, sequence: 0 }
-    }
-}
 
 /// See the module head.
 pub struct Landing {
@@ -52,12 +17,50 @@ pub struct Landing {
     address: Cell<u64>,
     page_room: Cell<u64>,
     version: Cell<u64>,
-    /// Payload bytes that may be put there, plus one; 0 while it is closed.
+    /// Payload bytes that may be put there, plus one; 0: none.
     limit: Cell<u64>,
     /// The owner asked for attributes.
     attributes: Cell<bool>,
-    /// What was put there.
-    mail: Cell<Option<Mail>>,
+    /// First word of the header of the message that was put there; 0: none.
+    landed: Cell<u64>,
+    /// Its message id.
+    id: Cell<u32>,
+    /// What the attributes say; only for an owner that asked for them.
+    context: Cell<Context>,
+}
+
+/// What attributes say of a message that was put into a buffer.
+#[derive(Clone, Copy)]
+pub struct Context {
+    /// Port context.
+    pub context: u64,
+    /// For server objects.
+    pub object: Option<ObjectContext>,
+    /// Sequence number.
+    pub sequence: u32,
+}
+
+/// A message that was put into the owner's buffer.
+#[derive(Clone, Copy)]
+pub struct Landed {
+    /// First word of its header.
+    pub word: u64,
+    /// Message id.
+    pub id: u32,
+}
+
+impl Landed {
+    /// Length of header and payload.
+    #[inline(always)]
+    pub fn total_length(self) -> u64 {
+        self.word >> 16 & 0xFFFF
+    }
+
+    /// Type with flags.
+    #[inline(always)]
+    pub fn message_type(self) -> u16 {
+        (self.word >> 32) as u16
+    }
 }
 
 // SAFETY: the owner uses it while it runs, others only under the dispatcher lock while the owner is parked; the lock
@@ -71,8 +74,6 @@ pub struct Place {
     pub address: u64,
     /// Version of the address space for which that is true.
     pub version: u64,
-    /// The owner asked for attributes.
-    pub attributes: bool,
 }
 
 impl Landing {
@@ -82,14 +83,16 @@ impl Landing {
             buffer: Cell::new(0),
             address: Cell::new(0),
             page_room: Cell::new(0),
-            version: Cell::new(0),
+            version: Cell::new(u64::MAX),
             limit: Cell::new(0),
             attributes: Cell::new(false),
-            mail: Cell::new(None),
+            landed: Cell::new(0),
+            id: Cell::new(0),
+            context: Cell::new(Context { context: 0, object: None, sequence: 0 }),
         }
     }
 
-    /// The owner, which calls this, is about to park for a message into `buffer`.
+    /// The owner, which calls this, is about to park for a message into `buffer`, of at most `room` payload bytes.
     #[inline(always)]
     pub fn open(&self, buffer: u64, room: u64, attributes: bool, space: &AddressSpace) {
         if self.buffer.get() != buffer || self.version.get() != space.version() {
@@ -103,16 +106,11 @@ impl Landing {
     fn look_up(&self, buffer: u64, space: &AddressSpace) {
         const HEADER: u64 = PORT_MESSAGE_SIZE as u64;
         self.buffer.set(buffer);
-        let found = space.landing(buffer).filter(|found| found.room > HEADER);
+        let found = space.landing(buffer).filter(|found| found.room >= HEADER);
         self.page_room.set(found.map_or(0, |found| found.room - HEADER + 1));
         // Without one nothing is remembered: the page may come any time.
         self.version.set(found.map_or(u64::MAX, |found| found.version));
         self.address.set(found.map_or(0, |found| found.address));
-    }
-
-    /// The owner parks for something else.
-    pub fn close(&self) {
-        self.limit.set(0);
     }
 
     /// Where a message with `length` bytes of payload can be put.
@@ -121,38 +119,38 @@ impl Landing {
     /// The owner is parked and the caller holds the dispatcher lock.
     #[inline(always)]
     pub unsafe fn place(&self, length: u64) -> Option<Place> {
-        (length < self.limit.get()).then(|| Place {
-            address: self.address.get(),
-            version: self.version.get(),
-            attributes: self.attributes.get(),
-        })
+        (length < self.limit.get())
+            .then(|| Place { address: self.address.get(), version: self.version.get() })
     }
 
     /// Tells the owner that the message is there.
     ///
     /// # Safety
-    /// As for [`Landing::place`], which gave a place; header and payload lie there.
+    /// As for [`Landing::place`], which gave the place where header and payload lie now.
     #[inline(always)]
-    pub unsafe fn fill(&self, mail: Mail) {
-        self.mail.set(Some(mail));
+    pub unsafe fn fill(&self, landed: Landed, context: impl FnOnce() -> Context) {
+        self.landed.set(landed.word);
+        self.id.set(landed.id);
+        if self.attributes.get() {
+            self.context.set(context());
+        }
     }
 
-    /// What was put in the buffer, if something was. Only the owner calls this, while it runs.
+    /// What was put into the buffer, if something was. Only the owner calls this, while it runs.
     #[inline(always)]
-    pub fn collect(&self) -> Option<Mail> {
-        self.mail.take()
+    pub fn collect(&self) -> Option<Landed> {
+        let word = self.landed.replace(0);
+        (word != 0).then(|| Landed { word, id: self.id.get() })
+    }
+
+    /// What the attributes of the message last collected say.
+    pub fn context(&self) -> Context {
+        self.context.get()
     }
 }
 
 impl Default for Landing {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl ReceiveBuffer {
-    /// Opens the current thread's landing for this buffer.
-    pub fn open(&self, landing: &Landing, space: &AddressSpace) {
-        landing.open(self.message.address(), self.room as u64, !self.attributes.is_null(), space);
     }
 }

@@ -2,11 +2,11 @@
 //! [`crate::alpc::attributes`].
 
 use crate::alpc::attributes::{self, Attached, Receiving, Sending};
-use crate::alpc::inbox::Mail;
 use crate::alpc::port::Port;
 use crate::arch::usercopy;
 use crate::ke::sched;
 use crate::kref::Ref;
+use crate::ps::thread::Thread;
 use crate::quota::{Charge, Kind, QuotaBlock};
 use crate::sys::user;
 use abi::NtStatus;
@@ -15,7 +15,7 @@ use abi::arg::{In, InOut, Out};
 use abi::status::*;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use antares_core::alpc::Delivery;
+use antares_core::alpc::{Delivery, ObjectContext, Sender};
 
 /// Kernel memory charged for a message besides its payload.
 const MESSAGE_CHARGE: u64 = 192;
@@ -44,12 +44,9 @@ impl Body {
         })
     }
 
-    /// A body for payload that is in the kernel already; a thread's own, so not charged.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NtStatus> {
-        let mut data = Vec::new();
-        data.try_reserve_exact(bytes.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        data.extend_from_slice(bytes);
-        Ok(Self { data, attached: None, _charge: None })
+    /// A body of payload that a receiver got and gives back; not charged.
+    pub fn from_user(address: u64, length: usize) -> Result<Self, NtStatus> {
+        Ok(Self { data: usercopy::vec_from_user(address, length)?, attached: None, _charge: None })
     }
 
     /// True when a handle is passed.
@@ -86,6 +83,39 @@ pub fn capture(
     Ok(Body { data, attached, _charge: Some(charge) })
 }
 
+/// What a receiver is told of a message besides its payload.
+#[derive(Clone, Copy)]
+pub struct Mail {
+    /// The header as the receiver sees it.
+    pub header: PortMessage,
+    /// Port context.
+    pub context: u64,
+    /// For server objects.
+    pub object: Option<ObjectContext>,
+    /// Sequence number.
+    pub sequence: u32,
+}
+
+impl Mail {
+    /// A message without context.
+    pub fn new(id: u32, message_type: u16, length: u16, sender: Sender) -> Self {
+        let header = PortMessage {
+            data_length: length,
+            total_length: length.wrapping_add(PORT_MESSAGE_SIZE as u16),
+            message_type,
+            data_info_offset: 0,
+            client_id: ClientId {
+                unique_process: u64::from(sender.process),
+                unique_thread: u64::from(sender.thread),
+            },
+            message_id: id,
+            reserved: 0,
+            callback_id: 0,
+        };
+        Self { header, context: 0, object: None, sequence: 0 }
+    }
+}
+
 /// Where a received message goes.
 #[derive(Clone, Copy)]
 pub struct ReceiveBuffer {
@@ -120,6 +150,18 @@ impl ReceiveBuffer {
         })
     }
 
+    /// The current thread is about to park for a message into this buffer: lets one land there.
+    #[inline(always)]
+    pub fn open(&self, thread: &Thread) {
+        let wants_attributes = !self.attributes.is_null();
+        thread.landing.open(
+            self.message.address(),
+            self.room as u64,
+            wants_attributes,
+            &thread.process.space,
+        );
+    }
+
     /// Tells how large the buffer must be.
     pub fn too_small(&self, data_length: usize) -> NtStatus {
         if !self.length.is_null() {
@@ -147,15 +189,8 @@ impl ReceiveBuffer {
         self.finish(port, &mail, delivery.body.attached.as_deref())
     }
 
-    /// As [`ReceiveBuffer::deliver`], for a message whose header and payload are one run of bytes.
-    #[inline]
-    pub fn deliver_mail(&self, port: Option<&Port>, mail: &Mail, bytes: &[u8]) -> Result<u32, NtStatus> {
-        user::write_bytes(self.message.address(), bytes)?;
-        self.finish(port, mail, None)
-    }
-
-    #[inline]
-    fn finish(&self, port: Option<&Port>, mail: &Mail, attached: Option<&Attached>) -> Result<u32, NtStatus> {
+    /// Tells how long the message is and fills in the attributes that the receiver wants. Returns which are valid.
+    pub fn finish(&self, port: Option<&Port>, mail: &Mail, attached: Option<&Attached>) -> Result<u32, NtStatus> {
         if !self.length.is_null() {
             user::write(Out::at(self.length.address()), &u64::from(mail.header.total_length))?;
         }

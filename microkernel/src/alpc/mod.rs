@@ -2,12 +2,12 @@
 //!
 //! [`group`] holds what is behind one connection port; [`port`] the objects that handles refer to; [`message`] bodies
 //! and their way from and to user memory; [`attributes`] what goes with them besides the payload, [`passing`] handles; [`ops`] sending, receiving, connecting; [`fastpath`] the short way of small
-//! requests and replies between threads that wait, through their [`inbox`]es.
+//! requests and replies between threads that wait, through their [`landing`]es.
 
 pub mod attributes;
 pub mod fastpath;
 pub mod group;
-pub mod inbox;
+pub mod landing;
 pub mod message;
 pub mod ops;
 pub mod passing;

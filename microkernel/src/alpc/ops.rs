@@ -18,7 +18,6 @@ use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::trace::*;
 use antares_core::alpc::{Body as _, Delivery, NO_OBJECT, ObjectContext, Received, Role, Sender, Waiter};
-use core::sync::atomic::Ordering;
 
 /// The current thread as a sender.
 pub fn me() -> Sender {
@@ -29,12 +28,8 @@ pub fn me() -> Sender {
 /// Remembers what the thread blocks for, while `wait` blocks.
 pub fn waiting(port: u32, message: u32, wait: impl FnOnce() -> NtStatus) -> NtStatus {
     let thread = sched::current();
-    thread.alpc_wait.port.store(port, Ordering::Relaxed);
-    thread.alpc_wait.message.store(message, Ordering::Relaxed);
-    let status = wait();
-    thread.alpc_wait.port.store(0, Ordering::Relaxed);
-    thread.alpc_wait.message.store(0, Ordering::Relaxed);
-    status
+    thread.alpc_wait.set(port, message);
+    wait()
 }
 
 /// What a send is done on.
@@ -148,16 +143,15 @@ pub fn send_and_wait(
     let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let details = trace::Details::of(request, message.header.data_length, message.body.has_handle());
     let waiter = sched::prepare_park();
+    buffer.open(sched::current());
     let sent = via.send(message.body, Some(waiter));
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let id = sent?;
     via.event(TRACE_WAIT_REPLY, trace::Details::id(id).with(Ok(id), || via.peer()));
     let thread = sched::current();
-    thread.inbox.open(abi::alpc::ALPC_MAX_ALLOWED_MESSAGE_LENGTH);
     let status = waiting(via.port_id(), id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
-    thread.inbox.close();
-    if let Some(result) = thread.inbox.take(|mail, data| fastpath::deliver(via, buffer, mail, data)) {
-        return result;
+    if let Some(landed) = thread.landing.collect() {
+        return fastpath::finish(via, thread, landed, buffer);
     }
     finish_request(via, id, status, buffer)
 }
@@ -223,17 +217,14 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
             Received::Empty if deadline == 0 => return Ok(STATUS_TIMEOUT),
             Received::Empty => {
                 let waiter = sched::prepare_park();
+                let thread = sched::current();
+                buffer.open(thread);
                 group.add_waiter(port.role, waiter).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
                 drop(group);
                 Via::Port(port).event(TRACE_WAIT_NEW, trace::Details::default());
-                let thread = sched::current();
-                thread.inbox.open(buffer.room);
                 let status = waiting(port.id, 0, || sched::park(waiter, deadline, WAIT_REASON_LPC_RECEIVE));
-                thread.inbox.close();
-                let mail =
-                    thread.inbox.take(|mail, data| fastpath::deliver(&Via::Port(port), buffer, mail, data));
-                if let Some(result) = mail {
-                    return result;
+                if let Some(landed) = thread.landing.collect() {
+                    return fastpath::finish(&Via::Port(port), thread, landed, buffer);
                 }
                 if status != STATUS_SUCCESS {
                     port.group.lock().remove_waiter(port.role, waiter, &mut Fx::new(false));

@@ -2,12 +2,15 @@
 //!
 //! `syscall` comes here with interrupts off (SFMASK) and on the user's stack. The entry switches to the thread's
 //! kernel stack, saves every general register as a [`TrapFrame`] (the same that traps save, so that threads can be
-//! stopped, inspected and started in one way), and calls [`crate::sys::dispatch`]. Convention: [`abi::syscalls`].
+//! stopped, inspected and started in one way), and calls [`crate::sys::dispatch`]. It goes back with `sysret` and only the
+//! registers that the kernel's code does not keep itself; if there was something to do before user mode, which may have
+//! changed the frame, it goes back as from a trap. Convention: [`abi::syscalls`].
 //! Sources: Intel SDM vol. 3, 5.8.8 and 2.2.1; AMD APM vol. 2, 6.1.
 
 use crate::arch::cpu;
 use crate::arch::gdt::STAR;
 use crate::arch::idt::TrapFrame;
+use crate::ke::trap;
 use core::arch::global_asm;
 
 const MSR_STAR: u32 = 0xC000_0081;
@@ -50,38 +53,40 @@ global_asm!(
     "xor ebp, ebp",
     "mov rdi, rsp",
     "call {dispatch}",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rbp",
-    "pop rdi",
-    "pop rsi",
-    "pop rdx",
-    "pop rcx",
-    "pop rbx",
-    "pop rax",
-    "add rsp, 16",
-    "pop rcx",
-    "add rsp, 8",
-    "pop r11",
-    "pop rsp",
+    // The compiler's code has kept rbx and r12 to r15.
+    "mov r10, [rsp + 40]",
+    "mov r9, [rsp + 48]",
+    "mov r8, [rsp + 56]",
+    "mov rbp, [rsp + 64]",
+    "mov rdi, [rsp + 72]",
+    "mov rsi, [rsp + 80]",
+    "mov rdx, [rsp + 88]",
+    "mov rcx, [rsp + 136]",
+    "mov r11, [rsp + 152]",
+    "mov rsp, [rsp + 160]",
     "swapgs",
     "sysretq",
     dispatch = sym antares_syscall,
 );
 
+// rdi = frame: leaves the kernel with every register as the frame has it.
+global_asm!("antares_resume:", "mov rsp, rdi", "jmp antares_trap_return",);
+
 unsafe extern "C" {
     fn antares_syscall_entry();
+    fn antares_resume(frame: &mut TrapFrame) -> !;
 }
 
-extern "C" fn antares_syscall(frame: &mut TrapFrame) {
-    crate::sys::dispatch(frame);
-    crate::ke::trap::before_user(frame);
+/// Returns the status; the frame, which nobody changed, has the rest.
+extern "C" fn antares_syscall(frame: &mut TrapFrame) -> u32 {
+    let status = crate::sys::dispatch(frame).0;
+    if !trap::is_quiet() {
+        frame.rax = u64::from(status);
+        trap::before_user(frame);
+        // SAFETY: the frame is this thread's own, at the top of its kernel stack, and nothing below it is needed any more.
+        unsafe { antares_resume(frame) }
+    }
+    status
 }
 
 /// Points this processor's `syscall` instruction here.

@@ -1,8 +1,11 @@
 //! Copies between the kernel and user memory.
 //!
-//! The only code that touches user addresses. A fault inside the two marked instructions ends the copy instead of
-//! the kernel: the page-fault handler first tries to bring the page in, and otherwise continues at the landing that
-//! reports how much is left ([`fixup`]). SMAP is opened for the copy only (Intel SDM vol. 3, 4.6).
+//! The only code that touches user addresses. A fault inside one of the marked stretches ends the copy instead of the
+//! kernel: the page-fault handler first tries to bring the page in, and otherwise continues at the landing that
+//! reports the failure ([`fixup`]). SMAP is opened for the copy only (Intel SDM vol. 3, 4.6).
+//!
+//! What the ALPC fast path uses is here as well: it reads the few words it decides on ([`message_words`]), and copies a
+//! payload while it holds locks, so that a fault there must not bring anything in ([`take`]).
 
 use crate::arch::cpu::{self, Features};
 use abi::NtStatus;
@@ -10,7 +13,6 @@ use abi::mm::{USER_MAX, USER_MIN};
 use abi::status::{STATUS_ACCESS_VIOLATION, STATUS_INSUFFICIENT_RESOURCES};
 use alloc::vec::Vec;
 use core::arch::global_asm;
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static SMAP: AtomicBool = AtomicBool::new(false);
@@ -33,10 +35,65 @@ global_asm!(
     "ret",
 );
 
+// As above, but a fault always lands at the end.
+global_asm!(
+    ".global antares_user_take",
+    "antares_user_take:",
+    "mov ecx, edx",
+    "shr ecx, 3",
+    "antares_user_take_start:",
+    "rep movsq",
+    "and edx, 7",
+    "jz antares_user_take_end",
+    "mov ecx, edx",
+    "rep movsb",
+    "antares_user_take_end:",
+    "mov rax, rcx",
+    "ret",
+);
+
+// rdi = message, rsi = buffer length, rdx = where the three words go. Returns 0 after a fault.
+global_asm!(
+    ".global antares_user_words",
+    "antares_user_words:",
+    "xor eax, eax",
+    "antares_user_words_start:",
+    "mov rcx, [rdi]",
+    "mov r8, [rdi + 24]",
+    "mov rsi, [rsi]",
+    "mov [rdx], rcx",
+    "mov [rdx + 8], r8",
+    "mov [rdx + 16], rsi",
+    "inc eax",
+    "antares_user_words_end:",
+    "ret",
+);
+
+// rdi = where, rsi = value. Returns 0 after a fault.
+global_asm!(
+    ".global antares_user_put",
+    "antares_user_put:",
+    "xor eax, eax",
+    "antares_user_put_start:",
+    "mov [rdi], rsi",
+    "inc eax",
+    "antares_user_put_end:",
+    "ret",
+);
+
 unsafe extern "C" {
     fn antares_user_copy(to: *mut u8, from: *const u8, count: usize) -> usize;
     static antares_user_copy_start: u8;
     static antares_user_copy_end: u8;
+    fn antares_user_take(to: *mut u8, from: *const u8, count: usize) -> usize;
+    static antares_user_take_start: u8;
+    static antares_user_take_end: u8;
+    fn antares_user_words(message: u64, length: u64, to: *mut [u64; 3]) -> u32;
+    static antares_user_words_start: u8;
+    static antares_user_words_end: u8;
+    fn antares_user_put(to: u64, value: u64) -> u32;
+    static antares_user_put_start: u8;
+    static antares_user_put_end: u8;
 }
 
 /// Learns whether this processor has SMAP.
@@ -44,10 +101,26 @@ pub fn init() {
     SMAP.store(cpu::features().contains(Features::SMAP), Ordering::Relaxed);
 }
 
+/// Where a fault at a kernel address goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fixup {
+    /// Address of the landing.
+    pub landing: u64,
+    /// The page may be brought in and the access tried again.
+    pub may_retry: bool,
+}
+
 /// For a fault at kernel address `rip`: where to go on if the fault was in a user copy.
-pub fn fixup(rip: u64) -> Option<u64> {
-    let (start, end) = (&raw const antares_user_copy_start as u64, &raw const antares_user_copy_end as u64);
-    (start..end).contains(&rip).then_some(end)
+pub fn fixup(rip: u64) -> Option<Fixup> {
+    let stretches = [
+        (&raw const antares_user_copy_start as u64, &raw const antares_user_copy_end as u64, true),
+        (&raw const antares_user_words_start as u64, &raw const antares_user_words_end as u64, true),
+        (&raw const antares_user_put_start as u64, &raw const antares_user_put_end as u64, true),
+        (&raw const antares_user_take_start as u64, &raw const antares_user_take_end as u64, false),
+    ];
+    let (_, landing, may_retry) =
+        stretches.into_iter().find(|(start, end, _)| (*start..*end).contains(&rip))?;
+    Some(Fixup { landing, may_retry })
 }
 
 /// True when `address..address + length` lies in user space.
@@ -56,41 +129,59 @@ pub fn is_user_range(address: u64, length: usize) -> bool {
     (USER_MIN..=USER_MAX).contains(&address) && length as u64 <= USER_MAX - address
 }
 
-fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
+/// Lets `with` touch user pages.
+#[inline(always)]
+fn opened<R>(with: impl FnOnce() -> R) -> R {
     let smap = SMAP.load(Ordering::Relaxed);
     if smap {
         // SAFETY: sets AC only; SMAP exists.
-        unsafe { core::arch::asm!("stac", options(nomem, nostack)) };
+        unsafe { core::arch::asm!("stac", options(nostack)) };
     }
-    // SAFETY: one side is a kernel buffer of `count` bytes, the other a user range; faults on the latter are caught.
-    let left = unsafe { antares_user_copy(to, from, count) };
+    let result = with();
     if smap {
         // SAFETY: clears AC only; SMAP exists.
-        unsafe { core::arch::asm!("clac", options(nomem, nostack)) };
+        unsafe { core::arch::asm!("clac", options(nostack)) };
     }
-    left == 0
+    result
 }
 
-/// Copies `length` bytes from user memory into words that need not be initialised before. Returns the words that hold
-/// them, the last one filled up with zeros; `None` if they do not fit or cannot be read.
-#[inline]
-pub fn words_from_user<const N: usize>(
-    to: &mut [MaybeUninit<u64>; N],
-    address: u64,
-    length: usize,
-) -> Option<&[u64]> {
-    let words = length.div_ceil(8);
-    if words > N {
+fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
+    // SAFETY: one side is a kernel buffer of `count` bytes, the other a user range; faults on the latter are caught.
+    opened(|| unsafe { antares_user_copy(to, from, count) }) == 0
+}
+
+/// What the fast path decides on: the first and the fourth word of a PORT_MESSAGE (lengths, type; message id) and the
+/// word at `length`. `None` if one of them cannot be read.
+#[inline(always)]
+pub fn message_words(message: u64, length: u64) -> Option<[u64; 3]> {
+    if !is_user_range(message, 40) || !is_user_range(length, 8) {
         return None;
     }
-    if let Some(last) = words.checked_sub(1) {
-        to[last].write(0);
-        if !is_user_range(address, length) || !copy(to.as_mut_ptr().cast(), address as *const u8, length) {
-            return None;
-        }
-    }
-    // SAFETY: the copy filled all words but the end of the last, which was zeroed.
-    Some(unsafe { core::slice::from_raw_parts(to.as_ptr().cast(), words) })
+    let mut words = [0; 3];
+    // SAFETY: both are user ranges, `words` is ours; faults are caught.
+    let read = opened(|| unsafe { antares_user_words(message, length, &raw mut words) });
+    (read != 0).then_some(words)
+}
+
+/// Copies from user memory to a kernel address, bringing nothing in. `false` if the range is not user memory or some of
+/// it cannot be read now.
+///
+/// # Safety
+/// `to` must be valid for writes of `count` bytes that nobody else accesses.
+#[must_use]
+#[inline(always)]
+pub unsafe fn take(to: *mut u8, address: u64, count: usize) -> bool {
+    is_user_range(address, count)
+        // SAFETY: the caller vouches for `to`; the other side is a user range, and faults on it are caught.
+        && opened(|| unsafe { antares_user_take(to, address as *const u8, count) }) == 0
+}
+
+/// Writes one word to user memory. `false` if it is not user memory or cannot be written.
+#[must_use]
+#[inline(always)]
+pub fn put(address: u64, value: u64) -> bool {
+    // SAFETY: a user range; faults are caught.
+    is_user_range(address, 8) && opened(|| unsafe { antares_user_put(address, value) }) != 0
 }
 
 /// Copies from user memory into a new vector.

@@ -4,7 +4,6 @@
 //! switch and opened on the other side, so no other processor takes a thread whose registers are not saved yet. A
 //! thread in the kernel is never preempted: it gives the processor up where it blocks, or on its way back to user mode.
 
-use crate::alpc::inbox::Mail;
 use crate::arch::{apic, cpu, fpu, gdt, percpu, switch, time};
 use crate::kref::Ref;
 use crate::mm::kernel_root;
@@ -168,6 +167,7 @@ fn reschedule_for(mut guard: DispatchGuard, thread: u32) -> u32 {
 }
 
 /// Goes from one thread (null: the idle loop) to another. The dispatcher lock is held.
+#[inline(always)]
 fn switch_to(previous: *const Thread, next: *const Thread) {
     let me = percpu::this();
     // SAFETY: both are null or threads with dispatcher records, which the held lock keeps.
@@ -227,22 +227,27 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
 
 /// First thing on the new side of a switch: reads what `read` wants, frees a thread that ended, opens the lock.
 fn finish_switch<R>(read: impl FnOnce(&Dispatcher<ThreadPointer>) -> R) -> R {
-    let reap = percpu::this().reap.swap(core::ptr::null_mut(), Ordering::Relaxed);
-    let ended = (!reap.is_null()).then(|| {
-        // SAFETY: put there by `exit_current` from `into_raw`, once.
-        unsafe { Ref::from_raw(reap.cast_const()) }
-    });
+    let ended = (!percpu::this().reap.load(Ordering::Relaxed).is_null()).then(reap);
     // SAFETY: the lock was taken before the switch and its guard forgotten; this is the side that goes on.
     let result = unsafe {
-        if let Some(thread) = &ended {
-            DISPATCHER.held().remove_thread(thread.index);
-        }
         let result = read(DISPATCHER.held());
         DISPATCHER.force_unlock();
         result
     };
     drop(ended);
     result
+}
+
+/// Takes the thread that ended on this processor, whose stack nobody is on any more. The dispatcher lock is held.
+#[cold]
+fn reap() -> Ref<Thread> {
+    let ended = percpu::this().reap.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: put there by `exit_current` from `into_raw`, once; the lock is held and its guard forgotten.
+    unsafe {
+        let thread = Ref::from_raw(ended.cast_const());
+        DISPATCHER.held().remove_thread(thread.index);
+        thread
+    }
 }
 
 /// The first code of a new thread.
@@ -282,24 +287,42 @@ pub fn park_holding(mut d: DispatchGuard, waiter: Waiter, deadline: u64, reason:
     finish_wait(d, started, waiter.thread, deadline)
 }
 
-/// Wakes a parked thread with mail, for a caller that parks next: fills the thread's inbox, if that takes the message and
-/// the thread still waits with this ticket, and hands the caller's processor over. `None`: nothing was done. The lock
-/// that is returned is for [`park_holding`].
-pub fn post(waiter: Waiter, mail: &Mail, data: &[u64]) -> Option<DispatchGuard> {
-    let mut d = lock();
-    let pointer = d.try_payload(waiter.thread)?;
-    // SAFETY: the record exists, so the thread is alive, and the lock keeps the record.
-    let thread = unsafe { &*pointer.0 };
-    if usize::from(mail.header.data_length) > thread.inbox.room() {
-        return None;
+/// A parked thread that this processor may be given to: [`claim`].
+pub struct Claim {
+    guard: DispatchGuard,
+    thread: ThreadPointer,
+    index: u32,
+}
+
+/// Takes the dispatcher lock and looks whether the thread `to` still waits with its ticket, and the current thread may hand
+/// it this processor. Nothing is changed; dropping the claim opens the lock.
+#[inline(always)]
+pub fn claim(from: &Thread, to: Waiter) -> Option<Claim> {
+    let guard = DISPATCHER.lock();
+    let found = guard.can_switch(percpu::this().index, from.index, to.thread, to.ticket);
+    // Nothing was changed, so there is nobody to tell when the lock opens.
+    let thread = found?;
+    Some(Claim { guard: DispatchGuard { guard: Some(guard) }, thread, index: to.thread })
+}
+
+impl Claim {
+    /// The thread. It is parked, and stays so while the claim is held.
+    #[inline(always)]
+    pub fn thread(&self) -> &Thread {
+        // SAFETY: the record exists, so the thread is alive, and the lock keeps the record.
+        unsafe { &*self.thread.0 }
     }
-    let hint = Some(percpu::this().index);
-    if !d.unpark_parked(waiter.thread, waiter.ticket, 0, hint) {
-        return None;
+
+    /// Parks the current thread with `ticket` and gives this processor to the claimed one, with the rest of the time slice.
+    /// Returns the status of the wait when the current thread runs again.
+    #[inline(always)]
+    pub fn switch(mut self, from: &Thread, ticket: u32, reason: u32) -> NtStatus {
+        self.guard.switch_direct(percpu::this().index, from.index, ticket, reason as u8, self.index);
+        let next = self.thread.0;
+        core::mem::forget(self.guard);
+        switch_to(from, next);
+        NtStatus(finish_switch(|d| d.wait_status(from.index)))
     }
-    // SAFETY: the thread was parked and cannot run before the lock, which this holds, opens.
-    unsafe { thread.inbox.fill(mail, data) };
-    Some(d)
 }
 
 fn finish_wait(mut d: DispatchGuard, started: Wait, thread: u32, deadline: u64) -> NtStatus {

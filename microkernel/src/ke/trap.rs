@@ -64,29 +64,23 @@ fn interrupt(vector: u8) {
     }
 }
 
-/// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread.
+/// True when nothing is to be done before user mode.
 #[inline(always)]
-pub fn before_user(frame: &mut TrapFrame) {
-    let quiet = !crate::ob::any_deferred()
+pub fn is_quiet() -> bool {
+    !crate::ob::any_deferred()
         && !percpu::this().reschedule.load(Ordering::Relaxed)
-        && sched::current().flags.load(Ordering::Acquire) == 0;
-    if !quiet {
-        work_before_user(frame);
-    }
+        && sched::current().flags.load(Ordering::Acquire) == 0
 }
 
-#[cold]
-fn work_before_user(frame: &mut TrapFrame) {
-    loop {
+/// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread.
+pub fn before_user(frame: &mut TrapFrame) {
+    while !is_quiet() {
         crate::ob::run_deferred();
-        let me = percpu::this();
         let thread = sched::current();
-        if me.reschedule.load(Ordering::Relaxed) {
+        if percpu::this().reschedule.load(Ordering::Relaxed) {
             sched::reschedule_now();
         } else if thread.flags.load(Ordering::Acquire) != 0 {
             thread.handle_flags(frame);
-        } else {
-            return;
         }
     }
 }
@@ -106,6 +100,10 @@ fn page_fault(frame: &mut TrapFrame) {
         }
         bugcheck(PAGE_FAULT_IN_NONPAGED_AREA, [address, code, frame.rip, 0], Some(frame));
     }
+    if let Some(fixup) = copying.filter(|fixup| !fixup.may_retry) {
+        frame.rip = fixup.landing;
+        return;
+    }
     let result = if usercopy::is_user_range(address, 1) {
         sched::current().process.space.fault(address, access)
     } else {
@@ -115,7 +113,7 @@ fn page_fault(frame: &mut TrapFrame) {
         (Ok(()), _) => {
             percpu::this().page_faults.fetch_add(1, Ordering::Relaxed);
         }
-        (Err(_), Some(landing)) => frame.rip = landing,
+        (Err(_), Some(fixup)) => frame.rip = fixup.landing,
         (Err(status), None) => {
             let thread = sched::current();
             let status = if thread.is_stack_guard(address) { STATUS_STACK_OVERFLOW } else { status };

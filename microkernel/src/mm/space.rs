@@ -39,9 +39,27 @@ struct Inner {
     dead: bool,
 }
 
+/// Where the kernel may write a page's memory while the space's version is `version`: see [`AddressSpace::landing`].
+#[derive(Clone, Copy, Debug)]
+pub struct Landing {
+    /// Kernel address.
+    pub address: u64,
+    /// Bytes to the end of the page.
+    pub room: u64,
+    /// Version of the space when this was true.
+    pub version: u64,
+}
+
+/// Keeps an address space's mappings as they are.
+pub struct Hold<'a> {
+    _inner: Guard<'a, Inner, { rank::SPACE }>,
+}
+
 /// See the module head.
 pub struct AddressSpace {
     root: u64,
+    /// Goes up, under the lock, before a mapping is taken away, made less or pointed at another frame.
+    version: AtomicU64,
     /// Processors that have the tables loaded.
     pub active: AtomicU64,
     inner: Lock<Inner, { rank::SPACE }>,
@@ -133,7 +151,7 @@ impl AddressSpace {
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         };
         let inner = Inner { quota, vads: Vads::new(), charged: 1, charged_runs: 0, present: 0, dead: false };
-        Ok(Self { root, active: AtomicU64::new(0), inner: Lock::new(inner) })
+        Ok(Self { root, version: AtomicU64::new(0), active: AtomicU64::new(0), inner: Lock::new(inner) })
     }
 
     /// Loads it on this processor.
@@ -170,6 +188,42 @@ impl AddressSpace {
         drop(inner);
         drop(old);
         Ok(())
+    }
+
+    fn mappings_change(&self) {
+        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Version of the mappings: as long as it does not change, what was mapped stays mapped as it was.
+    #[inline(always)]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Kernel address of user memory that ring 3 could write now without a fault. To be used under [`AddressSpace::hold`]
+    /// with its version.
+    pub fn landing(&self, address: u64) -> Option<Landing> {
+        let _inner = self.lock().ok()?;
+        if !(USER_MIN..USER_MAX).contains(&address) {
+            return None;
+        }
+        let value = paging::find(self.root, address)?.load(Ordering::Relaxed);
+        if value & (P | W | U | CD) != P | W | U {
+            return None;
+        }
+        let offset = address % PAGE;
+        Some(Landing {
+            address: phys_to_virt(value & ADDRESS) as u64 + offset,
+            room: PAGE - offset,
+            version: self.version(),
+        })
+    }
+
+    /// Keeps the mappings as they were at `version`. `None`, without waiting, if they changed or are being changed.
+    #[inline(always)]
+    pub fn hold(&self, version: u64) -> Option<Hold<'_>> {
+        let inner = self.inner.try_lock()?;
+        (self.version.load(Ordering::Relaxed) == version).then_some(Hold { _inner: inner })
     }
 
     /// Size and commit.
@@ -251,6 +305,7 @@ impl AddressSpace {
     /// Unmaps `start..end`: empties the entries, shoots the TLBs down, frees owned frames, in batches.
     fn unmap(&self, inner: &mut Inner, start: u64, end: u64) {
         const BATCH: usize = 64;
+        self.mappings_change();
         let mut at = start;
         while at < end {
             let mut owned = heapless::Vec::<u64, BATCH>::new();
@@ -380,6 +435,7 @@ impl AddressSpace {
             .vads
             .change(start, end, |run| run.protect = protect)
             .map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        self.mappings_change();
         let mut any = false;
         paging::for_each(self.root, start, end, |_, entry| {
             let value = entry.load(Ordering::Relaxed);
@@ -542,6 +598,9 @@ impl AddressSpace {
                 }
             }
         };
+        if value & P != 0 {
+            self.mappings_change();
+        }
         entry.store(frame | extra | flags_for(protect, extra & OWNED != 0), Ordering::Relaxed);
         if extra & OWNED != 0 {
             inner.present += 1;

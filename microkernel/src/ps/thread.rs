@@ -1,6 +1,6 @@
 //! The thread object: kernel stack, user stack and TEB, extended processor state, and its end.
 
-use crate::alpc::inbox::Inbox;
+use crate::alpc::landing::Landing;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{apic, cpu, fpu, percpu, switch};
 use crate::ke::event::Signal;
@@ -41,13 +41,22 @@ const USER_GUARD: u64 = PAGE_SIZE;
 /// Threads alive.
 pub static ALIVE: AtomicU32 = AtomicU32::new(0);
 
-/// What a thread waits for in ALPC, for listings.
+/// What a thread waits for in ALPC, or waited for last, for listings.
 #[derive(Default)]
 pub struct AlpcWait {
     /// Port id.
     pub port: AtomicU32,
     /// Message id, when it waits for a reply.
     pub message: AtomicU32,
+}
+
+impl AlpcWait {
+    /// The thread is about to wait for this.
+    #[inline(always)]
+    pub fn set(&self, port: u32, message: u32) {
+        self.port.store(port, Ordering::Relaxed);
+        self.message.store(message, Ordering::Relaxed);
+    }
 }
 
 /// See the module head.
@@ -81,8 +90,8 @@ pub struct Thread {
     pub created: i64,
     /// What it waits for in ALPC.
     pub alpc_wait: AlpcWait,
-    /// Where small messages are handed to it while it waits.
-    pub inbox: Inbox,
+    /// Where a message is put while it waits for one.
+    pub landing: Landing,
     /// Whom it impersonates.
     pub impersonation: impersonation::Slot,
     /// Last park ticket taken; only the thread itself counts it up.
@@ -177,7 +186,7 @@ impl Thread {
             ended,
             created: crate::system_time(),
             alpc_wait: AlpcWait::default(),
-            inbox: Inbox::new(),
+            landing: Landing::new(),
             impersonation: impersonation::Slot::new(),
             ticket: AtomicU32::new(0),
             run_ticks: AtomicU64::new(0),

@@ -159,12 +159,16 @@ pub fn NtAlpcAcceptConnectPort(
 }
 
 /// What a send or receive is done on: a port handle with all access, or a server object's handle with any.
-enum Endpoint {
+pub enum Endpoint {
+    /// A port.
     Port(Ref<Port>),
+    /// A server object.
     Object(GroupRef, ObjectContext),
 }
 
-fn endpoint(handle: Handle) -> Result<Endpoint, NtStatus> {
+/// Looks a handle up to send or receive on.
+#[inline(always)]
+pub fn endpoint(handle: Handle) -> Result<Endpoint, NtStatus> {
     sched::current().process.handles.with(handle, |entry| match &entry.target {
         Target::Open(open) => match open.object() {
             Object::Port(_) if entry.access & PORT_ALL_ACCESS != PORT_ALL_ACCESS => Err(STATUS_ACCESS_DENIED),
@@ -189,6 +193,22 @@ pub fn NtAlpcSendWaitReceivePort(
     ReceiveMessageAttributes: InOut<AlpcMessageAttributes>,
     Timeout: In<i64>,
 ) -> SysResult {
+    let direct = matches!(Flags, ALPC_MSGFLG_SYNC_REQUEST | ALPC_MSGFLG_RELEASE_MESSAGE)
+        && SendMessageAttributes.is_null()
+        && Timeout.is_null();
+    if direct && !SendMessage.is_null() && !ReceiveMessage.is_null() {
+        let call = fastpath::Call {
+            port: PortHandle,
+            flags: Flags,
+            send: SendMessage,
+            receive: ReceiveMessage,
+            length: BufferLength,
+            attributes: ReceiveMessageAttributes,
+        };
+        if let Some(result) = fastpath::attempt(&call) {
+            return result;
+        }
+    }
     let sync = Flags & ALPC_MSGFLG_SYNC_REQUEST != 0;
     let reply = Flags & ALPC_MSGFLG_RELEASE_MESSAGE != 0;
     if Flags & !SEND_FLAGS != 0 || (sync && reply) {
@@ -212,18 +232,6 @@ pub fn NtAlpcSendWaitReceivePort(
     } else {
         None
     };
-    if sends && SendMessageAttributes.is_null() {
-        let short = match (&buffer, port) {
-            (Some(buffer), _) if sync => fastpath::request(&via, SendMessage, buffer, until),
-            (Some(buffer), Some(port)) if reply => {
-                fastpath::reply_and_receive(port, SendMessage, buffer, until)
-            }
-            _ => None,
-        };
-        if let Some(result) = short {
-            return result;
-        }
-    }
     if sends {
         let message = Outgoing::capture(&via, SendMessage, SendMessageAttributes)?;
         match (&buffer, port) {

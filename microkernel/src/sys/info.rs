@@ -19,7 +19,8 @@ use abi::ob::UnicodeString;
 use abi::status::*;
 use abi::syscalls::syscalls;
 use antares_core::alpc::Role;
-use core::sync::atomic::Ordering;
+use antares_core::dispatch::State;
+use core::sync::atomic::{AtomicU32, Ordering};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Processor time of a process in 100 ns.
@@ -217,10 +218,15 @@ fn describe_process(process: &Ref<Process>, last: bool, writer: &mut Writer) -> 
 
 fn describe_thread(thread: &Thread) -> SystemThreadInformation {
     let facts = sched::with_thread(thread, |d| d.info(thread.index));
+    let in_alpc = facts.is_some_and(|f| {
+        f.state == State::Waiting
+            && matches!(u32::from(f.reason), WAIT_REASON_LPC_RECEIVE | WAIT_REASON_LPC_REPLY)
+    });
+    let waited = |what: &AtomicU32| if in_alpc { what.load(Ordering::Relaxed) } else { 0 };
     SystemThreadInformation {
         user_time: time::ticks_to_100ns(thread.run_ticks.load(Ordering::Relaxed)) as i64,
         create_time: thread.created,
-        wait_port: thread.alpc_wait.port.load(Ordering::Relaxed),
+        wait_port: waited(&thread.alpc_wait.port),
         start_address: thread.start,
         unique_process: u64::from(thread.process.id()),
         unique_thread: u64::from(thread.id()),
@@ -229,7 +235,7 @@ fn describe_thread(thread: &Thread) -> SystemThreadInformation {
         context_switches: facts.map_or(0, |f| f.switches),
         thread_state: facts.map_or(4, |f| f.state as u32),
         wait_reason: facts.map_or(0, |f| u32::from(f.reason)),
-        wait_message: thread.alpc_wait.message.load(Ordering::Relaxed),
+        wait_message: waited(&thread.alpc_wait.message),
         ..SystemThreadInformation::default()
     }
 }

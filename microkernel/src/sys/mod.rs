@@ -84,20 +84,18 @@ macro_rules! make_dispatch {
 }
 for_each_syscall!(make_dispatch);
 
-/// Does the system call that a frame asks for and puts the status into it.
-#[inline]
-pub fn dispatch(frame: &mut TrapFrame) {
+/// Does the system call that a frame asks for.
+#[inline(always)]
+pub fn dispatch(frame: &TrapFrame) -> NtStatus {
     if let Some(counter) = percpu::this().syscalls.get(frame.rax as usize) {
-        counter.fetch_add(1, Ordering::Relaxed);
+        // This processor alone counts here.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
-    let number = frame.rax as u32;
-    let status = match call(frame) {
-        Ok(status) | Err(status) => status,
-    };
+    let (Ok(status) | Err(status)) = call(frame);
     if status == STATUS_NOT_IMPLEMENTED {
-        crate::trace::not_implemented(number);
+        crate::trace::not_implemented(frame.rax as u32);
     }
-    frame.rax = u64::from(status.0);
+    status
 }
 
 /// Puts a new object's first handle into the caller's table and tells the caller its value.

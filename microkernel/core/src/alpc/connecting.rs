@@ -1,7 +1,8 @@
 //! Connecting: the request, its acceptance or refusal, and a client that gives up.
 
 use super::{
-    Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Queue, Sender, Waiter,
+    Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Queue, Sender,
+    Waiter,
 };
 use abi::alpc::{
     LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_KERNELMODE_MESSAGE,

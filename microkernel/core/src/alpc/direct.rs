@@ -27,6 +27,15 @@ pub struct Direct {
     at: usize,
 }
 
+/// A pending request that can be answered directly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Its blocked sender.
+    pub asker: Waiter,
+    /// Its sequence number.
+    pub sequence: u32,
+}
+
 impl<B: Body> Group<B> {
     /// Looks for the thread that has waited longest for a request, and sets a message aside for it. `None`: nobody waits,
     /// something is queued, or the port is not in a state to send. [`Group::commit_direct`] may follow under the same
@@ -126,7 +135,7 @@ impl<B: Body> Group<B> {
     /// The blocked sender of a pending request that may be answered through this port, when a receive after that would
     /// find nothing, and its waiter can be published without memory.
     #[inline]
-    pub fn direct_answer(&self, role: Role, id: u32) -> Option<Waiter> {
+    pub fn direct_answer(&self, role: Role, id: u32) -> Option<Answer> {
         let quiet = match role {
             Role::Connection => !self.closed && self.main.head == NO_LINK,
             Role::Server(connection) => self
@@ -139,7 +148,8 @@ impl<B: Body> Group<B> {
             return None;
         }
         self.answerable(role, id).ok()?;
-        self.messages.get(u64::from(id)).filter(|m| m.body.is_none())?.waiter
+        let m = self.messages.get(u64::from(id)).filter(|m| m.body.is_none())?;
+        Some(Answer { asker: m.waiter?, sequence: m.sequence })
     }
 
     /// The sender has its answer: the request is done with, and `waiter` waits on the port for the next.

@@ -453,7 +453,9 @@ impl World {
     fn hand_back(&mut self, thread: usize, role: Role, id: u32) -> bool {
         let quiet = match role {
             Role::Connection => !self.closed,
-            Role::Server(line) => self.lines.get(&line).is_some_and(|l| l.phase == Phase::Connected && !l.gone()),
+            Role::Server(line) => {
+                self.lines.get(&line).is_some_and(|l| l.phase == Phase::Connected && !l.gone())
+            }
             Role::Client(_) => false,
         };
         let quiet = quiet && self.next(role).is_none();
@@ -462,7 +464,7 @@ impl World {
             .iter()
             .position(|l| l.id == Some(id) && kind_of(l) == LPC_REQUEST && Self::is_for(l, role));
         let waiter = found.and_then(|at| self.owed[at].blocked);
-        let answer = self.group.direct_answer(role, id);
+        let answer = self.group.direct_answer(role, id).map(|a| a.asker);
         if !quiet || waiter.is_none() {
             assert_eq!(answer, None);
             return false;
