@@ -190,7 +190,12 @@ impl ReceiveBuffer {
     }
 
     /// Tells how long the message is and fills in the attributes that the receiver wants. Returns which are valid.
-    pub fn finish(&self, port: Option<&Port>, mail: &Mail, attached: Option<&Attached>) -> Result<u32, NtStatus> {
+    pub fn finish(
+        &self,
+        port: Option<&Port>,
+        mail: &Mail,
+        attached: Option<&Attached>,
+    ) -> Result<u32, NtStatus> {
         if !self.length.is_null() {
             user::write(Out::at(self.length.address()), &u64::from(mail.header.total_length))?;
         }
