@@ -1,7 +1,10 @@
 //! bench: what the basic operations cost, in guest instructions (the time-stamp counter counts them under `-icount`).
 //!
-//! Each result is a line `BENCH <name> <instructions>`, the mean over many runs after a warm-up. The program starts itself
-//! as the other process: `--serve` answers messages, `--exit` ends at once.
+//! Each result is a line `BENCH <name> <instructions> <runs>`, the mean over many runs after a warm-up. The program starts itself as the other
+//! process: `--serve` answers messages, `--pair` is a client with its server, `--exit` ends at once.
+//!
+//! Map: this file chooses and reports; [`client`] has the measured loops, [`server`] what answers them, [`pairs`] the
+//! two-processor measurements, [`measure`] the counting.
 
 #![no_std]
 #![no_main]
@@ -9,123 +12,80 @@
 
 extern crate alloc;
 
-use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_PORT_CLOSED, LPC_REQUEST};
-use libnt::alpc::{Attributes, ConnectionPort, Message, Port, request};
-use libnt::event::Event;
+mod client;
+mod measure;
+mod pairs;
+mod server;
+
 use libnt::prelude::*;
-use libnt::process::{Command, spawn};
-use libnt::sys::calls;
-use libnt::time::tsc;
-use libnt::{NtResult, info, session, wait};
+use libnt::{NtResult, info, session};
 
 libnt::main!(main);
 
-/// Name of the server's port.
-const PORT: &str = "\\RPC Control\\bench";
-/// Name of the event that says that the port is there.
-const READY: &str = "ready";
-/// Bytes of payload.
-const PAYLOAD: usize = 32;
-/// A header and the payload, in words.
-type Words = [u64; 5 + PAYLOAD / 8];
+/// A measurement: its name, its work, how often that is done.
+type Benchmark = (&'static str, fn(u64) -> NtResult<u64>, u64);
+
+/// Measured with one processor.
+const ONE: [Benchmark; 10] = [
+    ("null_syscall", client::null_syscall, 20_000),
+    ("alpc_rt_32", |runs| client::round_trip(32, runs), 5_000),
+    ("alpc_rt_1k", |runs| client::round_trip(1024, runs), 2_000),
+    ("alpc_rt_64k", |runs| client::round_trip(client::LARGE, runs), 200),
+    ("alpc_section_64k", client::section, 500),
+    ("alpc_handle_rt", client::handle_round_trip, 2_000),
+    ("alpc_connect_close", client::connect_close, 500),
+    ("alpc_connect_close_by_name", client::connect_close_by_name, 500),
+    ("alpc_async_32", client::batches, 200),
+    ("process_create_exit", client::process_create_exit, 100),
+];
+
+/// Measured with two processors.
+const TWO: [Benchmark; 3] = [
+    ("alpc_rt_32_other_cpu", pairs::other_cpu, 5_000),
+    ("alpc_one_pair", |runs| pairs::together(1, runs), 10_000),
+    ("alpc_two_pairs", |runs| pairs::together(2, runs), 10_000),
+];
 
 fn main() -> NtResult {
-    match env::args().next() {
-        None => {
-            report("null_syscall", null_syscall());
-            report("alpc_rt_32", alpc_round_trip()?);
-            report("process_create_exit", process_create_exit()?);
+    let words: Vec<&str> = env::args().collect();
+    match words.as_slice() {
+        [] => {
+            ONE.iter().try_for_each(|benchmark| run(benchmark, None))?;
             match boot_to_prompt()? {
-                Some(instructions) => report("boot_to_prompt", instructions),
+                Some(instructions) => println!("BENCH boot_to_prompt {instructions} 1"),
                 None => println!("bench: no shell has shown a prompt yet"),
             }
             Ok(())
         }
-        Some("--serve") => serve(),
-        Some("--exit") => Ok(()),
-        Some(_) => {
-            println!("usage: bench");
-            Err(STATUS_INVALID_PARAMETER)
-        }
-    }
-}
-
-fn report(name: &str, instructions: u64) {
-    println!("BENCH {name} {instructions}");
-}
-
-/// Mean of the instructions of `work`, after a tenth of the runs as a warm-up.
-fn measure<E>(runs: u64, mut work: impl FnMut() -> Result<(), E>) -> Result<u64, E> {
-    for _ in 0..runs / 10 {
-        work()?;
-    }
-    let start = tsc();
-    for _ in 0..runs {
-        work()?;
-    }
-    Ok((tsc() - start) / runs)
-}
-
-fn null_syscall() -> u64 {
-    let Ok(mean) = measure(20_000, || {
-        calls::current_processor();
-        Ok::<_, core::convert::Infallible>(())
-    });
-    mean
-}
-
-fn alpc_round_trip() -> NtResult<u64> {
-    let ready = Event::notification(false)?;
-    let server =
-        Command::new("bench").argument("--serve").give(READY, ready.handle(), None, [0; 4]).spawn()?;
-    if wait::any(&[ready.handle(), server.handle()], None)? == Some(1) {
-        return Err(server.exit_status()?);
-    }
-    let port = Port::connect(PORT)?;
-    let mut message = Message::<Words>::fixed();
-    let mean = measure(5_000, || {
-        message.set_payload(&[0x5A; PAYLOAD])?;
-        request(port.handle(), &mut message, None, None)
-    })?;
-    drop(port);
-    server.wait()?;
-    Ok(mean)
-}
-
-/// Answers one client until it is gone.
-fn serve() -> NtResult {
-    let port = ConnectionPort::create_named(PORT)?;
-    if let Some(ready) = env::extra(READY) {
-        calls::set_event(ready.handle)?;
-    }
-    let mut message = Message::<Words>::fixed();
-    port.receive(&mut message, &mut Attributes::new(), None)?;
-    let mut connection = None;
-    loop {
-        match message.header().kind() {
-            LPC_CONNECTION_REQUEST => {
-                connection = Some(port.accept(&message, 1)?);
-                port.receive(&mut message, &mut Attributes::new(), None)?;
-            }
-            LPC_REQUEST => {
-                let id = message.header().message_id;
-                message.set_length(PAYLOAD)?;
-                message.set_reply_to(id);
-                port.exchange(&mut message, None)?;
-            }
-            LPC_PORT_CLOSED => {
-                drop(connection);
-                return Ok(());
-            }
-            _ => {
-                port.receive(&mut message, &mut Attributes::new(), None)?;
+        ["two"] => TWO.iter().try_for_each(|benchmark| run(benchmark, None)),
+        ["--serve", role, rest @ ..] => server::run(role, rest),
+        ["--pair", rest @ ..] => pairs::pair(rest),
+        ["--exit"] => Ok(()),
+        [name, rest @ ..] => {
+            let named = ONE.iter().chain(&TWO).find(|(known, ..)| known == name);
+            let runs = rest.first().map(|word| word.parse());
+            match (named, runs) {
+                (Some(benchmark), None) => run(benchmark, None),
+                (Some(benchmark), Some(Ok(runs))) if runs > 0 => run(benchmark, Some(runs)),
+                _ => usage(),
             }
         }
     }
 }
 
-fn process_create_exit() -> NtResult<u64> {
-    measure(100, || spawn("bench", &["--exit"])?.wait().map(drop))
+fn run((name, work, runs): &Benchmark, wanted: Option<u64>) -> NtResult {
+    let runs = wanted.unwrap_or(*runs);
+    println!("BENCH {name} {} {runs}", work(runs)?);
+    Ok(())
+}
+
+fn usage() -> NtResult {
+    let names: Vec<&str> = ONE.iter().chain(&TWO).map(|(name, ..)| *name).collect();
+    println!("usage: bench            all that one processor shows");
+    println!("       bench two        what two processors show");
+    println!("       bench NAME [RUNS]");
+    println!("NAME: {}", names.join(", "));
+    Err(STATUS_INVALID_PARAMETER)
 }
 
 /// From kernel entry to the first prompt.

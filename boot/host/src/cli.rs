@@ -124,9 +124,9 @@ pub fn main() -> Result<u8> {
         }
         Some("bench") => {
             given.word()?;
-            let figures = bench::run(&guest::build()?, given.timeout(600))?;
-            print!("{}", if given.json { bench::json(&figures) } else { bench::table(&figures) });
-            Ok(0)
+            let table = bench::run(&guest::build()?, given.timeout(600))?;
+            print!("{}", if given.json { table.json() } else { table.text() });
+            Ok(u8::from(!table.faults().is_empty()))
         }
         Some("kd") => {
             let commands = given.words()?;

@@ -21,7 +21,7 @@
 //! | [`firmware`] | keeps what UEFI paints on the serial lines out of the output |
 //! | [`run`] | `./run.sh` and `./run.sh kd`: a person at a terminal |
 //! | [`suite`] | `./run.sh test` |
-//! | [`bench`](mod@bench) | `./run.sh bench` |
+//! | [`bench`](mod@bench) | `./run.sh bench`: the figures, Linux's, the bounds |
 //! | [`newapp`] | `./run.sh new` |
 //! | [`cli`] | the command line |
 

@@ -640,7 +640,7 @@ fn read_qmp(stream: UnixStream, sender: Sender<Report>) {
 }
 
 /// QEMU ends with the thread that started it, however that ends.
-fn die_with_parent(command: &mut std::process::Command) {
+pub(crate) fn die_with_parent(command: &mut std::process::Command) {
     let set = || {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .map_err(std::io::Error::from)

@@ -60,7 +60,8 @@ pub fn run(filter: Option<&str>) -> Result<Count> {
     Ok(count)
 }
 
-fn cargo(root: &Path, verb: &str) -> Command {
+/// A cargo command with the host's toolchain.
+pub(crate) fn cargo(root: &Path, verb: &str) -> Command {
     let mut cargo = Command::new(paths::variable("ANTARES_HOST_CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).arg(verb).args(["--quiet", "--target-dir", "target/tools"]);
     if let Some(rustc) = paths::variable("ANTARES_HOST_RUSTC") {

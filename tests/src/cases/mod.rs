@@ -1,6 +1,7 @@
 //! All system tests, a file per group.
 
 mod alpc;
+mod bench;
 mod boot;
 mod docs;
 mod editor;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Case> {
     [
         boot::cases(),
         alpc::cases(),
+        bench::cases(),
         programs::cases(),
         spine::cases(),
         exec::cases(),
