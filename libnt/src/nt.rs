@@ -2,8 +2,9 @@
 
 #![allow(non_snake_case)]
 
-use crate::alpc::{Connect, Message, Port, attributes};
-use abi::alpc::{ALPC_MAX_ALLOWED_MESSAGE_LENGTH, AlpcPortAttributes, header_size};
+use crate::alpc::helpers::{self, Width};
+use crate::alpc::{Connect, Message, Port};
+use abi::alpc::AlpcPortAttributes;
 use abi::ob::PORT_CONNECT;
 use abi::status::NtResult;
 use core::time::Duration;
@@ -21,27 +22,31 @@ pub fn NtAlpcConnectPort<B: AsRef<[u64]> + AsMut<[u64]>>(
     Port::connect_to(connection_port.raw(), &options, connection_message)
 }
 
-/// AlpcGetHeaderSize.
+/// AlpcGetHeaderSize ([`helpers::header_size`]).
 pub const fn AlpcGetHeaderSize(flags: u32) -> usize {
-    header_size(flags)
+    helpers::header_size(Width::W64, flags)
 }
 
 /// AlpcMaxAllowedMessageLength.
 pub const fn AlpcMaxAllowedMessageLength() -> usize {
-    ALPC_MAX_ALLOWED_MESSAGE_LENGTH
+    helpers::max_allowed_message_length()
 }
 
-/// AlpcInitializeMessageAttribute.
+/// AlpcInitializeMessageAttribute ([`helpers::initialize`]).
+///
+/// # Errors
+/// STATUS_BUFFER_TOO_SMALL.
 pub fn AlpcInitializeMessageAttribute(
     flags: u32,
     buffer: Option<&mut [u8]>,
+    size: usize,
     required: &mut usize,
 ) -> NtResult {
-    attributes::initialize(flags, buffer, required)
+    helpers::initialize(Width::W64, flags, buffer, size, required)
 }
 
-/// AlpcGetMessageAttribute: the bytes from the attribute's body on.
+/// AlpcGetMessageAttribute: the bytes from the attribute's body on ([`helpers::find`]).
 pub fn AlpcGetMessageAttribute(buffer: &mut [u8], flag: u32) -> Option<&mut [u8]> {
-    let offset = attributes::offset_in(buffer, flag)?;
+    let offset = helpers::find(Width::W64, buffer, flag)?;
     buffer.get_mut(offset..)
 }

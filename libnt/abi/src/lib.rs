@@ -2,7 +2,7 @@
 //!
 //! Everything that both sides must agree on is declared here and nowhere else: the system-call table
 //! ([`syscalls`]), NTSTATUS values ([`status`]), handles and typed user pointers ([`arg`]), access masks
-//! and OBJECT_ATTRIBUTES ([`ob`]), ALPC structures ([`alpc`]), processes, threads and their parameters
+//! and OBJECT_ATTRIBUTES ([`ob`]), ALPC structures ([`alpc`], for 32-bit programs [`alpc32`] by way of [`narrow`]), processes, threads and their parameters
 //! ([`ps`]), tokens and SIDs ([`se`]), memory ([`mm`]), query classes ([`info`]), trace records ([`trace`]) and the hardware
 //! resources that user-mode drivers hold ([`io`]).
 //!
@@ -16,10 +16,12 @@
 #![forbid(unsafe_code)]
 
 pub mod alpc;
+pub mod alpc32;
 pub mod arg;
 pub mod info;
 pub mod io;
 pub mod mm;
+pub mod narrow;
 pub mod ob;
 pub mod ps;
 pub mod se;

@@ -6,8 +6,7 @@
 use crate::handle::OwnedHandle;
 use abi::alpc::*;
 use abi::arg::Handle;
-use abi::status::{NtResult, STATUS_BUFFER_TOO_SMALL};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 const ALLOCATED: u32 = ALPC_MESSAGE_CONTEXT_ATTRIBUTE | ALPC_MESSAGE_HANDLE_ATTRIBUTE;
 const WORDS: usize = header_size(ALLOCATED) / 8;
@@ -95,25 +94,6 @@ impl Attributes {
     }
 }
 
-/// AlpcInitializeMessageAttribute: always tells the size that `flags` need; sets up `buffer` when that is given and
-/// large enough, touching the header only.
-pub fn initialize(flags: u32, buffer: Option<&mut [u8]>, required: &mut usize) -> NtResult {
-    *required = header_size(flags);
-    let Some(buffer) = buffer else { return Ok(()) };
-    let header = AlpcMessageAttributes { allocated_attributes: flags, valid_attributes: 0 };
-    if buffer.len() < *required {
-        return Err(STATUS_BUFFER_TOO_SMALL);
-    }
-    buffer[..8].copy_from_slice(header.as_bytes());
-    Ok(())
-}
-
-/// AlpcGetMessageAttribute: the offset of an allocated attribute's body in a buffer.
-pub fn offset_in(buffer: &[u8], flag: u32) -> Option<usize> {
-    let (header, _) = AlpcMessageAttributes::read_from_prefix(buffer).ok()?;
-    attribute_offset(header.allocated_attributes, flag)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,21 +108,5 @@ mod tests {
         assert_eq!(attributes.words_mut()[6], 0x44);
         attributes.clear();
         assert_eq!(attributes.handle(), None);
-    }
-
-    #[test]
-    fn helpers_follow_ntdll() {
-        let mut required = 0;
-        assert_eq!(initialize(0xFE00_0000, None, &mut required), Ok(()));
-        assert_eq!(required, 0xA0);
-        let mut small = [0xAA; 0x9F];
-        assert_eq!(initialize(0xFE00_0000, Some(&mut small), &mut required), Err(STATUS_BUFFER_TOO_SMALL));
-        assert_eq!(small[0], 0xAA);
-        let mut buffer = [0xAA; 0x40];
-        assert_eq!(initialize(0x3000_0001, Some(&mut buffer), &mut required), Ok(()));
-        assert_eq!((required, buffer[8]), (0x40, 0xAA));
-        assert_eq!(offset_in(&buffer, ALPC_MESSAGE_HANDLE_ATTRIBUTE), Some(0x28));
-        assert_eq!(offset_in(&buffer, 1), None);
-        assert_eq!(offset_in(&[], 1), None);
     }
 }

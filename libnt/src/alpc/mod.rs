@@ -5,10 +5,12 @@
 //! * [`ConnectionPort`] is the server's side: it receives everything, replies, accepts and refuses.
 //! * [`Port`] is the client's side: a connection, or a server-object handle, which is used in the same way but needs no
 //!   connection.
+//! * [`helpers`] are ntdll's functions on attribute buffers, for 32-bit and 64-bit programs.
 //!
 //! Typed messages are in [`crate::rpc`].
 
 pub mod attributes;
+pub mod helpers;
 mod message;
 mod port;
 
