@@ -120,8 +120,7 @@ impl<B: Body> Group<B> {
             connection: m.connection,
             context: 0,
             object: None,
-            // It was in no queue.
-            sequence: 0,
+            sequence: m.sequence,
             depth: 0,
             body,
         })
