@@ -8,7 +8,7 @@ use libnt::alpc::{Connect, ConnectionPort, Message, Port};
 use libnt::handle::duplicate;
 use libnt::prelude::*;
 use libnt::process::Process;
-use libnt::sys::calls;
+use libnt::sys::alpc_control;
 use libnt::thread;
 use testkit::Test;
 
@@ -75,7 +75,7 @@ fn either_disconnects(test: &mut Test) -> NtResult {
     test.refused("sending after one's own end", result, STATUS_PORT_DISCONNECTED);
     drop(pair.client);
     test.check("closing it then says nothing more", poll(&pair.server)?.is_none());
-    let result = calls::disconnect_port(pair.server.handle());
+    let result = alpc_control::disconnect_port(pair.server.handle(), 0);
     test.refused("disconnecting a connection port", result, STATUS_INVALID_PORT_HANDLE);
     Ok(())
 }

@@ -164,14 +164,32 @@ pub const ALPC_PORFLG_ALLOW_DUP_OBJECT: u32 = 0x8_0000;
 /// Kernel only.
 pub const ALPC_PORFLG_SYSTEM_PROCESS: u32 = 0x10_0000;
 
-/// NtAlpcSendWaitReceivePort: the message answers the request with its MessageId and gives it back.
+/// NtAlpcSendWaitReceivePort: the message answers the one that its ids name; with SYNC_REQUEST it answers a call back,
+/// and the caller goes on waiting for the answer to its own request.
+pub const ALPC_MSGFLG_REPLY_MESSAGE: u32 = 0x1;
+/// NtAlpcSendWaitReceivePort: sent as LPC would; the connection port must have ALPC_PORFLG_ALLOW_LPC_REQUESTS.
+pub const ALPC_MSGFLG_LPC_MODE: u32 = 0x2;
+/// NtAlpcSendWaitReceivePort: the message answers the request with its MessageId and gives it back. With MessageId 0 it
+/// is a new message that wants no answer. With both lengths 0 nothing is sent, and the message is given back.
 pub const ALPC_MSGFLG_RELEASE_MESSAGE: u32 = 0x1_0000;
+/// NtAlpcSendWaitReceivePort: ALPC_WAIT_FOR_PORT_REFERENCES waits until the message is gone.
+pub const ALPC_MSGFLG_TRACK_PORT_REFERENCES: u32 = 0x4_0000;
 /// NtAlpcSendWaitReceivePort: send, then wait for the reply.
 pub const ALPC_MSGFLG_SYNC_REQUEST: u32 = 0x2_0000;
 /// NtAlpcSendWaitReceivePort: wait in user mode.
 pub const ALPC_MSGFLG_WAIT_USER_MODE: u32 = 0x10_0000;
 /// NtAlpcSendWaitReceivePort: the wait is alertable.
 pub const ALPC_MSGFLG_WAIT_ALERTABLE: u32 = 0x20_0000;
+/// A MessageId from here on names a resource reserve.
+pub const ALPC_RESERVE_ID: u32 = 0x8000_0000;
+/// NtAlpcCancelMessage: only if nobody has received it yet.
+pub const ALPC_CANCELFLG_TRY_CANCEL: u32 = 0x1;
+/// NtAlpcCancelMessage: accepted; the context is compared all the same.
+pub const ALPC_CANCELFLG_NO_CONTEXT_CHECK: u32 = 0x8;
+/// NtAlpcCancelMessage: all messages sent through the port with this MessageContext, whatever their ids.
+pub const ALPC_CANCELFLG_FLUSH: u32 = 0x1_0000;
+/// NtAlpcDisconnectPort: what the other side had sent can still be received.
+pub const ALPC_DISCONNECT_NO_FLUSH: u32 = 0x1;
 /// NtAlpcConnectPort(Ex): block until the server accepts or refuses.
 pub const ALPC_MSGFLG_SYNC_CONNECTION: u32 = 0x2_0000;
 
@@ -281,6 +299,66 @@ pub const ALPC_HANDLEFLG_DUPLICATE_INHERIT: u32 = 0x8_0000;
 
 /// NtAlpcQueryInformation class 0: [`AlpcBasicInformation`].
 pub const ALPC_BASIC_INFORMATION: u32 = 0;
+/// NtAlpcSetInformation class 1: [`AlpcPortAttributes`].
+pub const ALPC_PORT_INFORMATION: u32 = 1;
+/// NtAlpcSetInformation class 2: binds the port to an I/O completion object.
+pub const ALPC_ASSOCIATE_COMPLETION_PORT_INFORMATION: u32 = 2;
+/// NtAlpcQueryInformation class 3: the SID of the other side.
+pub const ALPC_CONNECTED_SID_INFORMATION: u32 = 3;
+/// NtAlpcQueryInformation class 4: [`AlpcServerInformation`].
+pub const ALPC_SERVER_INFORMATION: u32 = 4;
+/// NtAlpcSetInformation class 5: memory for messages.
+pub const ALPC_MESSAGE_ZONE_INFORMATION: u32 = 5;
+/// NtAlpcSetInformation class 6: registers a completion list.
+pub const ALPC_REGISTER_COMPLETION_LIST_INFORMATION: u32 = 6;
+/// NtAlpcSetInformation class 7: unregisters a completion list.
+pub const ALPC_UNREGISTER_COMPLETION_LIST_INFORMATION: u32 = 7;
+/// NtAlpcSetInformation class 8: how many threads work on a completion list.
+pub const ALPC_ADJUST_COMPLETION_LIST_CONCURRENCY_COUNT_INFORMATION: u32 = 8;
+/// NtAlpcSetInformation class 10: ends a completion list.
+pub const ALPC_COMPLETION_LIST_RUNDOWN_INFORMATION: u32 = 10;
+/// NtAlpcSetInformation class 11, no data: waits until every message is gone that was sent through the port with
+/// ALPC_MSGFLG_TRACK_PORT_REFERENCES.
+pub const ALPC_WAIT_FOR_PORT_REFERENCES: u32 = 11;
+/// NtAlpcQueryInformation class 12: [`AlpcServerSessionInformation`].
+pub const ALPC_SERVER_SESSION_INFORMATION: u32 = 12;
+
+/// NtAlpcQueryInformationMessage class 0: the SID of the sender.
+pub const ALPC_MESSAGE_SID_INFORMATION: u32 = 0;
+/// NtAlpcQueryInformationMessage class 1: ModifiedId of the sender's token.
+pub const ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION: u32 = 1;
+/// NtAlpcQueryInformationMessage class 2: state of a direct message.
+pub const ALPC_MESSAGE_DIRECT_STATUS_INFORMATION: u32 = 2;
+/// NtAlpcQueryInformationMessage class 3: the handles that came with it.
+pub const ALPC_MESSAGE_HANDLE_INFORMATION: u32 = 3;
+
+/// ALPC_SERVER_INFORMATION, 0x20 bytes: on which server a thread is blocked. In: the thread's handle in the first field.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcServerInformation {
+    /// 1 when the thread waits for an answer (in: the thread's handle).
+    pub thread_blocked: u64,
+    /// The server's process.
+    pub connected_process_id: u64,
+    /// UNICODE_STRING ConnectionPortName: Length and MaximumLength in bytes; the characters follow this structure.
+    pub name_length: u16,
+    /// In bytes.
+    pub name_maximum_length: u16,
+    /// Zero.
+    pub reserved: u32,
+    /// Address of the characters.
+    pub name_buffer: u64,
+}
+
+/// ALPC_SERVER_SESSION_INFORMATION, 8 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcServerSessionInformation {
+    /// Session of the server.
+    pub session_id: u32,
+    /// Process of the server.
+    pub process_id: u32,
+}
 
 /// ALPC_BASIC_INFORMATION, 0x10 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -150,7 +150,7 @@ macro_rules! for_each_syscall {
             /// Cancels a message.
             70 NtAlpcCancelMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageContext: In<AlpcContextAttr>) [];
             /// Queries a port (class ALPC_BASIC_INFORMATION).
-            71 NtAlpcQueryInformation(PortHandle: Req<{ty::PORT}, 0>, PortInformationClass: u32, PortInformation: Out<u8>, Length: u32, ReturnLength: Out<u32>)
+            71 NtAlpcQueryInformation(PortHandle: Req<{ty::PORT}, 0>, PortInformationClass: u32, PortInformation: InOut<u8>, Length: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
             /// Sets port information.
             72 NtAlpcSetInformation(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortInformationClass: u32, PortInformation: In<u8>, Length: u32) [];

@@ -42,6 +42,15 @@ impl Attributes {
         attributes
     }
 
+    /// Attributes to send with a MessageContext, which comes back with the answer. The kernel puts the message's id in.
+    pub fn with_context(message_context: u64) -> Self {
+        let mut attributes = Self::new();
+        let body = AlpcContextAttr { message_context, ..AlpcContextAttr::default() };
+        attributes.words[0] = u64::from(ALLOCATED) | u64::from(ALPC_MESSAGE_CONTEXT_ATTRIBUTE) << 32;
+        attributes.body_mut(ALPC_MESSAGE_CONTEXT_ATTRIBUTE).copy_from_slice(body.as_bytes());
+        attributes
+    }
+
     /// Forgets what is valid.
     pub fn clear(&mut self) {
         self.words[0] = u64::from(ALLOCATED);

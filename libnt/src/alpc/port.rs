@@ -2,12 +2,13 @@
 
 use super::{Attributes, Message};
 use crate::handle::OwnedHandle;
+use crate::sys::alpc_control;
 use crate::sys::calls::{self, Buffer};
 use crate::time::relative;
 use abi::alpc::*;
 use abi::arg::Handle;
 use abi::ob::PORT_CONNECT;
-use abi::status::{NtResult, NtStatus, STATUS_TIMEOUT};
+use abi::status::{NtResult, NtStatus, STATUS_SUCCESS, STATUS_TIMEOUT};
 use core::time::Duration;
 
 fn buffer<'a, B: AsRef<[u64]> + AsMut<[u64]>>(
@@ -104,7 +105,33 @@ impl Port {
         message: &mut Message<B>,
         attributes: Option<&mut Attributes>,
     ) -> NtResult {
-        calls::send_receive(self.handle(), 0, Some(buffer(message, attributes)), None, None).map(drop)
+        let send = Some(buffer(message, attributes));
+        calls::send_receive(self.handle(), ALPC_MSGFLG_RELEASE_MESSAGE, send, None, None).map(drop)
+    }
+
+    /// Sends a request without waiting: the answer is to be received on this port, as a message of type LPC_REPLY with
+    /// the request's id. Returns that, with `context` it comes with the answer.
+    pub fn send_request<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        message: &mut Message<B>,
+        context: u64,
+    ) -> NtResult<u32> {
+        let mut attributes = Attributes::with_context(context);
+        let send = Some(buffer(message, Some(&mut attributes)));
+        calls::send_receive(self.handle(), 0, send, None, None)?;
+        Ok(attributes.context().unwrap_or_default().message_id)
+    }
+
+    /// Cancels a message by its id and context. True when it had been received already.
+    pub fn cancel(&self, message_id: u32, context: u64) -> NtResult<bool> {
+        let message = AlpcContextAttr { message_id, message_context: context, ..AlpcContextAttr::default() };
+        alpc_control::cancel_message(self.handle(), 0, &message).map(|status| status != STATUS_SUCCESS)
+    }
+
+    /// Sets memory aside for one message of at most `payload` bytes: with its id as MessageId it can be sent when there
+    /// is none.
+    pub fn create_reserve(&self, payload: usize) -> NtResult<u32> {
+        alpc_control::create_resource_reserve(self.handle(), (PORT_MESSAGE_SIZE + payload) as u64)
     }
 
     /// Receives a message; false when the time-out passed.
@@ -119,7 +146,7 @@ impl Port {
 
     /// Ends the connection.
     pub fn disconnect(&self) -> NtResult {
-        calls::disconnect_port(self.handle())
+        alpc_control::disconnect_port(self.handle(), 0)
     }
 }
 

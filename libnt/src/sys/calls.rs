@@ -602,29 +602,6 @@ fn raw_send_receive(
     status.ok().map(|status| (status, *length as usize))
 }
 
-/// NtAlpcDisconnectPort.
-pub fn disconnect_port(port: Handle) -> NtResult {
-    // SAFETY: no pointers.
-    unit(unsafe { NtAlpcDisconnectPort(port.into(), 0) })
-}
-
-/// NtAlpcQueryInformation, basic.
-pub fn query_port(port: Handle) -> NtResult<abi::alpc::AlpcBasicInformation> {
-    let mut value = abi::alpc::AlpcBasicInformation::default();
-    let bytes = value.as_mut_bytes();
-    // SAFETY: the buffer and its length are the structure's.
-    unit(unsafe {
-        NtAlpcQueryInformation(
-            port.into(),
-            ALPC_BASIC_INFORMATION,
-            bytes_out(bytes),
-            bytes.len() as u32,
-            Out::NULL,
-        )
-    })?;
-    Ok(value)
-}
-
 /// NtAlpcOpenSenderProcess.
 pub fn open_sender_process(port: Handle, message: &PortMessage, access: u32) -> NtResult<Handle> {
     let mut handle = Handle::NULL;

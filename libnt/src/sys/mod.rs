@@ -4,6 +4,7 @@
 //! They are `unsafe` because the kernel writes where they point. [`calls`] has the same calls with slices and
 //! references for pointers, [`security`] those for tokens; everything else in this crate uses these.
 
+pub mod alpc_control;
 pub mod calls;
 mod gate;
 pub mod security;

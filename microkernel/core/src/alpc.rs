@@ -5,23 +5,41 @@
 //! (payload, passed handles, quota charge) are opaque and moved in and out, never looked into. Nothing here blocks:
 //! a thread that must wait publishes a [`Waiter`] and parks outside.
 //!
-//! States of a message: queued in the main queue (for the server) or a client's queue; being delivered (its body is
-//! out with the receiving thread, which then ends or undoes the delivery); pending (delivered, a reply is owed);
-//! replied (the reply is in it, the blocked sender will take it); reserved (a notice that must never fail to be sent).
+//! States of a message: in a queue of the port that it is for (the main queue, the large-message queue, the canceled
+//! queue); being delivered (its body is out with the receiving thread, which then ends or undoes the delivery); pending
+//! (delivered, a reply is owed); posted (a call back that the blocked thread it is for will take); replied (the reply is
+//! in it, the blocked sender will take it); reserved (set aside, so that sending it cannot fail).
 //! A blocked sender that goes away takes its message with it in every state, so that a later reply finds nothing.
+//!
+//! [`queues`] owns the lists and whom a message wakes; [`connecting`], [`sending`], [`replying`], [`callbacks`],
+//! [`receiving`], [`canceling`] and [`ending`] the operations; [`limits`] what one client may take up; [`reserves`]
+//! messages set aside by programs, [`notices`] those of the kernel; [`direct`] the short way; [`queries`] what is shown.
 
+mod callbacks;
+mod canceling;
 mod connecting;
 pub mod direct;
 mod ending;
+mod limits;
 mod notices;
 mod queries;
 mod queues;
 mod receiving;
+mod replying;
+mod reserves;
 mod sending;
 
+pub use callbacks::Woken;
+pub use canceling::{Cancel, Cancelled};
+pub use limits::MESSAGE_COST;
+pub use sending::Post;
+
 use crate::table::Table;
+use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM, LPC_REQUEST};
 use abi::status::NtStatus;
 use alloc::vec::Vec;
+use limits::{Limits, Usage};
+use reserves::Reserves;
 
 /// A thread that waits: its dispatcher index and park ticket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +93,8 @@ pub trait Effects {
 pub trait Body {
     /// Payload bytes.
     fn data_length(&self) -> usize;
+    /// Forgets the payload and all that goes with it, but not the memory: a reserve's body is used again.
+    fn recycle(&mut self);
 }
 
 const NO_LINK: u64 = 0;
@@ -83,13 +103,27 @@ pub const NO_OBJECT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
+    /// Set aside.
     Reserved,
+    /// In the main queue, or the client's.
     Queued,
+    /// In the large-message queue.
+    Large,
+    /// In the canceled queue.
+    Canceled,
+    /// A call back that the blocked thread it is for has not taken yet.
+    Posted,
     Delivering,
     Pending,
     Replied,
     /// Kept by a connection for its next direct request.
     Idle,
+}
+
+impl Place {
+    const fn is_queue(self) -> bool {
+        matches!(self, Self::Queued | Self::Large | Self::Canceled)
+    }
 }
 
 struct Message<B> {
@@ -106,7 +140,35 @@ struct Message<B> {
     place: Place,
     prev: u64,
     next: u64,
+    /// The request that the receiver sees as its id: of a call back, that in whose course it is made; of a notice of
+    /// cancellation, that which was cancelled. 0: itself.
+    origin: u64,
+    /// Of a call back: the request or call back whose sender it goes to.
+    parent: u64,
+    /// The call back to its sender that is not answered yet.
+    callback: u64,
+    /// Its sender was woken and has not come back yet.
+    called: bool,
+    /// What its sender and its receiver want to be reminded of.
+    contexts: [u64; 2],
+    /// The reserve that it was sent with.
+    reserve: u64,
+    /// Counted against its port's limits as this many bytes.
+    cost: u32,
+    /// The direction in which it was sent first, which is what it is counted for.
+    sent_to_client: bool,
+    /// [`Group::wait_references`] waits for its end.
+    tracked: bool,
+    /// To be cancelled when its delivery has ended; by its sender's side or the other.
+    cancel: Option<bool>,
+    /// It has no sender any more and goes when its delivery has ended.
+    gone: bool,
 }
+
+/// Index into [`Message::contexts`].
+const SENDERS: usize = 0;
+/// Index into [`Message::contexts`].
+const RECEIVERS: usize = 1;
 
 impl<B> Message<B> {
     /// A message that is in no queue and that nobody waits for.
@@ -124,7 +186,29 @@ impl<B> Message<B> {
             place: Place::Reserved,
             prev: NO_LINK,
             next: NO_LINK,
+            origin: 0,
+            parent: 0,
+            callback: 0,
+            called: false,
+            contexts: [0; 2],
+            reserve: 0,
+            cost: 0,
+            sent_to_client: to_client,
+            tracked: false,
+            cancel: None,
+            gone: false,
         }
+    }
+
+    /// Its type without flags.
+    const fn kind(&self) -> u16 {
+        self.message_type & 0xFF
+    }
+
+    /// True when whoever receives it owes an answer, or must release it.
+    const fn is_owed_answer(&self) -> bool {
+        matches!(self.kind(), LPC_REQUEST | LPC_CONNECTION_REQUEST)
+            || self.kind() == LPC_DATAGRAM && self.message_type & LPC_CONTINUATION_REQUIRED != 0
     }
 }
 
@@ -159,21 +243,45 @@ struct Connection {
     client_object: u32,
     server_object: u32,
     client_queue: Queue,
+    client_large: Queue,
+    client_canceled: Queue,
     client_waiters: Vec<Waiter>,
+    /// Its messages in the queues of the connection port.
     in_main: u32,
+    /// What the client has sent.
+    by_client: Usage,
+    /// What the server has sent.
+    by_server: Usage,
+}
+
+impl Connection {
+    /// Messages that the client can receive.
+    const fn for_client(&self) -> u32 {
+        self.client_queue.count + self.client_large.count + self.client_canceled.count
+    }
+
+    fn usage(&mut self, of_client: bool) -> &mut Usage {
+        if of_client { &mut self.by_client } else { &mut self.by_server }
+    }
 }
 
 /// A message on its way to a receiver.
 #[derive(Debug)]
 pub struct Delivery<B> {
+    /// What [`Group::end_delivery`] and [`Group::undo_delivery`] know it by.
+    pub key: u32,
     /// Message id.
     pub id: u32,
+    /// Of a call back: what its answer must name besides the id.
+    pub callback_id: u32,
     /// PORT_MESSAGE type with flags.
     pub message_type: u16,
     /// Sender.
     pub sender: Sender,
     /// Connection key (0 for server objects).
     pub connection: u64,
+    /// What the receiver gave with the message before.
+    pub message_context: u64,
     /// Port context of the connection, or the object's.
     pub context: u64,
     /// For server objects.
@@ -204,8 +312,12 @@ pub enum Received<B> {
 pub struct PortFacts {
     /// Bit 0 connection pending, 1 refused, 2 disconnected, 3 closed.
     pub state: u32,
-    /// Messages queued for it.
+    /// Messages queued for it, in all its queues.
     pub queued: u32,
+    /// Of these, in the large-message queue.
+    pub large: u32,
+    /// Of these, in the canceled queue.
+    pub canceled: u32,
     /// Messages delivered through it that are owed a reply.
     pub pending: u32,
     /// Threads waiting on it.
@@ -227,9 +339,10 @@ pub struct MessageFacts {
     pub message_type: u16,
     /// Connection key.
     pub connection: u64,
-    /// In a client's queue rather than the main queue.
+    /// For a client rather than the server.
     pub to_client: bool,
-    /// 1 queued, 2 pending, 3 being delivered.
+    /// 1 main queue, 2 pending, 3 being delivered, 4 large-message queue, 5 canceled queue, 6 posted to its blocked
+    /// receiver.
     pub queue: u32,
     /// Sender.
     pub sender: Sender,
@@ -244,33 +357,46 @@ pub struct MessageFacts {
 const MESSAGE_BITS: u32 = 16;
 /// Most messages behind one connection port at once.
 const MESSAGES: usize = (1 << MESSAGE_BITS) - 1;
+/// Ids have 31 bits: the highest bit tells a reserve's id.
+type Messages<B> = Table<Message<B>, MESSAGE_BITS, 15>;
+type Connections = Table<Connection, 16, 32>;
 
 /// See the module head.
 pub struct Group<B> {
     closed: bool,
     object: u32,
-    messages: Table<Message<B>, MESSAGE_BITS, 16>,
-    connections: Table<Connection, 16, 32>,
+    messages: Messages<B>,
+    connections: Connections,
     main: Queue,
+    large: Queue,
+    canceled: Queue,
     waiters: Vec<(u64, Waiter)>,
     sequence: u32,
     /// Message kept for direct requests on server objects; 0 or stale: none.
     object_direct: u64,
+    reserves: Reserves<B>,
+    limits: Limits,
 }
 
 impl<B: Body> Group<B> {
     /// A new connection port. Message ids start at a place that `seed` chooses; `object` is the dispatcher object of
-    /// a waitable port, or [`NO_OBJECT`].
-    pub const fn new(seed: u32, object: u32) -> Self {
+    /// a waitable port, or [`NO_OBJECT`]; `most` messages that nobody waits for may exist for each direction of a
+    /// connection, and for each process that sends on server objects.
+    pub const fn new(seed: u32, object: u32, most: u32) -> Self {
+        const EMPTY: Queue = Queue { head: 0, tail: 0, count: 0 };
         Self {
             closed: false,
             object,
             messages: Table::wrapping(seed),
             connections: Table::new(),
-            main: Queue { head: 0, tail: 0, count: 0 },
+            main: EMPTY,
+            large: EMPTY,
+            canceled: EMPTY,
             waiters: Vec::new(),
             sequence: 0,
             object_direct: NO_LINK,
+            reserves: Table::new(),
+            limits: Limits::new(most),
         }
     }
 

@@ -135,10 +135,12 @@ fn context(receiving: &Receiving, to: u64, _: &mut Given) -> Result<bool, NtStat
     let mail = receiving.mail;
     let context = AlpcContextAttr {
         port_context: mail.context,
-        message_context: mail.object.map_or(0, |o| u64::from(o.server_type) << 32 | u64::from(o.access)),
+        message_context: mail
+            .object
+            .map_or(mail.message_context, |o| u64::from(o.server_type) << 32 | u64::from(o.access)),
         sequence: mail.sequence,
         message_id: mail.header.message_id,
-        callback_id: 0,
+        callback_id: mail.header.callback_id as u32,
         reserved: 0,
     };
     user::write(Out::at(to), &context)?;

@@ -103,7 +103,7 @@ pub fn attempt(call: &Call) -> Option<SysResult> {
 #[inline(always)]
 fn request(via: &Via, message: Outgoing, buffer: &ReceiveBuffer) -> Option<SysResult> {
     let group = via.group();
-    if message.length + HEADER > group.max_length as u64
+    if message.length + HEADER > via.max_length() as u64
         || message.id != 0
         || OFF.load(Ordering::Relaxed)
         || trace::is_on(group)
@@ -146,7 +146,9 @@ fn request(via: &Via, message: Outgoing, buffer: &ReceiveBuffer) -> Option<SysRe
 #[inline(always)]
 fn reply(port: &Port, message: Outgoing, buffer: &ReceiveBuffer) -> Option<SysResult> {
     let group = &port.group;
-    if message.length + HEADER > group.max_length as u64 || OFF.load(Ordering::Relaxed) || trace::is_on(group)
+    if message.length + HEADER > port.max_length() as u64
+        || OFF.load(Ordering::Relaxed)
+        || trace::is_on(group)
     {
         return None;
     }

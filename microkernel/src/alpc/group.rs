@@ -14,6 +14,9 @@ pub const LABEL_LENGTH: usize = 64;
 /// A port's name in the name space, for traces and listings.
 pub type Label = heapless::String<LABEL_LENGTH>;
 
+/// Messages that nobody waits for, of one direction of a connection or one process's on server objects, that may exist.
+const MOST: u32 = 4096;
+
 /// See the module head.
 pub struct GroupCell {
     /// Id of the connection port.
@@ -52,7 +55,7 @@ impl GroupCell {
             max_length,
             label: Lock::new(Label::new()),
             traced: AtomicBool::new(crate::trace::matches_port("")),
-            state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT))),
+            state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT), MOST)),
         }
     }
 

@@ -15,10 +15,10 @@ use abi::arg::{In, InOut, Out};
 use abi::status::*;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use antares_core::alpc::{Delivery, ObjectContext, Sender};
+use antares_core::alpc::{Delivery, MESSAGE_COST, ObjectContext, Sender};
 
 /// Kernel memory charged for a message besides its payload.
-const MESSAGE_CHARGE: u64 = 192;
+const MESSAGE_CHARGE: u64 = MESSAGE_COST as u64;
 
 /// What a message carries. Empty for notices.
 #[derive(Default)]
@@ -26,11 +26,18 @@ pub struct Body {
     data: Vec<u8>,
     attached: Option<Box<Attached>>,
     _charge: Option<Charge>,
+    /// A reserve's: its memory is used again.
+    reserved: bool,
 }
 
 impl antares_core::alpc::Body for Body {
     fn data_length(&self) -> usize {
         self.data.len()
+    }
+
+    fn recycle(&mut self) {
+        self.data.clear();
+        self.attached = None;
     }
 }
 
@@ -41,12 +48,44 @@ impl Body {
             data: Vec::new(),
             attached: None,
             _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?),
+            reserved: false,
         })
     }
 
     /// A body of payload that a receiver got and gives back; not charged.
     pub fn from_user(address: u64, length: usize) -> Result<Self, NtStatus> {
-        Ok(Self { data: usercopy::vec_from_user(address, length)?, attached: None, _charge: None })
+        let data = usercopy::vec_from_user(address, length)?;
+        Ok(Self { data, attached: None, _charge: None, reserved: false })
+    }
+
+    /// A reserve's empty body with room for `length` payload bytes, charged once and for all.
+    pub fn reserve(quota: &Ref<QuotaBlock>, length: usize) -> Result<Self, NtStatus> {
+        let charge = Charge::new(quota, Kind::Pool, MESSAGE_CHARGE + length as u64)?;
+        let mut data = Vec::new();
+        data.try_reserve_exact(length).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        Ok(Self { data, attached: None, _charge: Some(charge), reserved: true })
+    }
+
+    /// As [`capture`], into a reserve's body that has the room.
+    pub fn fill(
+        &mut self,
+        message: In<PortMessage>,
+        header: &PortMessage,
+        attributes: InOut<AlpcMessageAttributes>,
+        sending: &Sending,
+    ) -> Result<(), NtStatus> {
+        self.data.resize(usize::from(header.data_length), 0);
+        user::read_bytes(message.address().wrapping_add(PORT_MESSAGE_SIZE as u64), &mut self.data)?;
+        self.attached = attributes::capture(attributes, sending)?;
+        Ok(())
+    }
+
+    /// What a message that was received keeps while an answer is owed.
+    pub fn keep(mut self) -> Option<Self> {
+        self.reserved.then(|| {
+            antares_core::alpc::Body::recycle(&mut self);
+            self
+        })
     }
 
     /// True when a handle is passed.
@@ -80,7 +119,7 @@ pub fn capture(
     let charge = Charge::new(&quota, Kind::Pool, MESSAGE_CHARGE + length as u64)?;
     let data = usercopy::vec_from_user(message.address().wrapping_add(PORT_MESSAGE_SIZE as u64), length)?;
     let attached = attributes::capture(attributes, sending)?;
-    Ok(Body { data, attached, _charge: Some(charge) })
+    Ok(Body { data, attached, _charge: Some(charge), reserved: false })
 }
 
 /// What a receiver is told of a message besides its payload.
@@ -90,6 +129,8 @@ pub struct Mail {
     pub header: PortMessage,
     /// Port context.
     pub context: u64,
+    /// What the receiver is reminded of.
+    pub message_context: u64,
     /// For server objects.
     pub object: Option<ObjectContext>,
     /// Sequence number.
@@ -112,7 +153,7 @@ impl Mail {
             reserved: 0,
             callback_id: 0,
         };
-        Self { header, context: 0, object: None, sequence: 0 }
+        Self { header, context: 0, message_context: 0, object: None, sequence: 0 }
     }
 }
 
@@ -176,12 +217,14 @@ impl ReceiveBuffer {
     /// Copies a message out. On an error nothing has been given to the receiver. Returns the attributes delivered.
     pub fn deliver(&self, port: Option<&Port>, delivery: &Delivery<Body>) -> Result<u32, NtStatus> {
         let data = &delivery.body.data;
-        let mail = Mail {
+        let mut mail = Mail {
             context: delivery.context,
+            message_context: delivery.message_context,
             object: delivery.object,
             sequence: delivery.sequence,
             ..Mail::new(delivery.id, delivery.message_type, data.len() as u16, delivery.sender)
         };
+        mail.header.callback_id = u64::from(delivery.callback_id);
         user::write(self.message, &mail.header)?;
         if !data.is_empty() && !usercopy::to_user(self.message.address() + PORT_MESSAGE_SIZE as u64, data) {
             return Err(STATUS_ACCESS_VIOLATION);

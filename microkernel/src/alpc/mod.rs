@@ -5,6 +5,8 @@
 //! requests and replies between threads that wait, through their [`landing`]es.
 
 pub mod attributes;
+pub mod connecting;
+pub mod context;
 pub mod fastpath;
 pub mod group;
 pub mod landing;

@@ -1,15 +1,16 @@
-//! Sending, receiving, connecting, accepting.
+//! Sending, receiving, replying, call backs.
 //!
 //! User memory is touched only while no lock is held: a message's body is captured before the state machine sees it,
 //! and copied out between the start and the end of its delivery.
 
 use crate::alpc::attributes::Sending;
+use crate::alpc::context::SentContext;
 use crate::alpc::fastpath;
 use crate::alpc::group::{Fx, GroupRef};
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
-use crate::alpc::port::{Port, new_signal};
+use crate::alpc::port::Port;
 use crate::ke::sched;
-use crate::kref::Ref;
+use crate::sys::user;
 use crate::trace;
 use abi::NtStatus;
 use abi::alpc::*;
@@ -17,7 +18,8 @@ use abi::arg::{In, InOut};
 use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::trace::*;
-use antares_core::alpc::{Body as _, Delivery, NO_OBJECT, ObjectContext, Received, Role, Sender, Waiter};
+use antares_core::alpc::{Body as _, Delivery, ObjectContext, Post, Received, Role, Sender, Waiter, Woken};
+use core::sync::atomic::Ordering;
 
 /// The current thread as a sender.
 pub fn me() -> Sender {
@@ -80,11 +82,23 @@ impl Via<'_> {
         }
     }
 
-    fn send(&self, body: Body, waiter: Option<Waiter>) -> Result<u32, NtStatus> {
-        let mut fx = Fx::new(waiter.is_some());
+    /// Longest message that may be sent on it, header included.
+    pub fn max_length(&self) -> usize {
         match self {
-            Self::Port(port) => port.group.lock().send(port.role, me(), body, waiter, &mut fx),
-            Self::Object(group, object) => group.lock().send_on_object(*object, me(), body, waiter, &mut fx),
+            Self::Port(port) => port.max_length(),
+            Self::Object(group, _) => group.max_length,
+        }
+    }
+
+    fn send(&self, message: Outgoing, post: &Post) -> Result<u32, NtStatus> {
+        let mut fx = Fx::new(post.waiter.is_some());
+        match self {
+            Self::Port(port) if message.reserved => {
+                let id = message.header.message_id;
+                port.group.lock().send_reserved(port.role, id, post, message.body, &mut fx)
+            }
+            Self::Port(port) => port.group.lock().send(port.role, post, message.body, &mut fx),
+            Self::Object(group, object) => group.lock().send_on_object(*object, post, message.body, &mut fx),
         }
     }
 }
@@ -93,44 +107,87 @@ impl Via<'_> {
 pub struct Outgoing {
     header: PortMessage,
     body: Body,
+    context: Option<SentContext>,
+    /// Its body is that of the reserve that its id names.
+    reserved: bool,
 }
 
 impl Outgoing {
-    /// Captures a message to send.
+    /// Captures a message to send. An id that names a reserve of the port takes that.
     pub fn capture(
         via: &Via,
         message: In<PortMessage>,
         attributes: InOut<AlpcMessageAttributes>,
     ) -> Result<Self, NtStatus> {
-        let header = read_header(message, via.group().max_length)?;
-        Ok(Self { header, body: capture(message, &header, attributes, &via.sending())? })
+        let header = read_header(message, via.max_length())?;
+        let context = SentContext::read(attributes)?;
+        if let Via::Port(port) = via
+            && port.group.lock().is_reserve(port.role, header.message_id)
+        {
+            let length = usize::from(header.data_length);
+            let mut body = port.group.lock().begin_reserve(port.role, header.message_id, length)?;
+            if let Err(status) = body.fill(message, &header, attributes, &via.sending()) {
+                port.group.lock().cancel_reserve(header.message_id, body);
+                return Err(status);
+            }
+            return Ok(Self { header, body, context, reserved: true });
+        }
+        let body = capture(message, &header, attributes, &via.sending())?;
+        Ok(Self { header, body, context, reserved: false })
     }
 
-    /// The id in its header: of the request it answers, if it does.
-    pub fn message_id(&self) -> u32 {
-        self.header.message_id
+    /// MessageId and CallbackId of the message that it answers, if it does; 0 for a new message, with a reserve or without.
+    pub fn answers(&self) -> (u32, u32) {
+        if self.reserved { (0, 0) } else { (self.header.message_id, self.header.callback_id as u32) }
+    }
+
+    fn post(&self, waiter: Option<Waiter>, release: bool, tracked: bool) -> Post {
+        let context = self.context.as_ref().map_or(0, SentContext::message_context);
+        Post { sender: me(), waiter, release, context, tracked }
     }
 }
 
-/// Sends a datagram.
-pub fn send_datagram(via: &Via, message: Outgoing) -> Result<(), NtStatus> {
+/// Sends a message that nobody waits for: with `release` a datagram, else an asynchronous request.
+pub fn send_message(via: &Via, message: Outgoing, release: bool, tracked: bool) -> Result<(), NtStatus> {
     let details = trace::Details::of(LPC_DATAGRAM, message.header.data_length, message.body.has_handle());
-    let sent = via.send(message.body, None);
+    let (post, context) = (message.post(None, release, tracked), message.context);
+    let sent = via.send(message, &post);
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
+    if let Some(context) = context {
+        context.tell(sent?, 0);
+    }
     sent.map(|_| ())
 }
 
 /// Answers a request. `will_block`: the caller receives next.
 pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<(), NtStatus> {
+    let ids = message.answers();
     let id = message.header.message_id;
     let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
     let traced = trace::is_on(&port.group);
     let asker = if traced { port.group.lock().sender(id).process } else { 0 };
-    let result = port.group.lock().reply(port.role, id, me(), message.body, &mut Fx::new(will_block));
+    let context = message.context.as_ref().map_or(0, SentContext::message_context);
+    let result =
+        port.group.lock().reply(port.role, ids, me(), context, message.body, &mut Fx::new(will_block));
     if traced {
         Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || asker));
     }
     result
+}
+
+/// The header of a message that has no lengths, and so is none: it only names one.
+pub fn only_ids(message: In<PortMessage>) -> Result<Option<PortMessage>, NtStatus> {
+    let header = user::read(message)?;
+    Ok((header.total_length == 0 && header.data_length == 0).then_some(header))
+}
+
+/// Gives a received message back without an answer.
+pub fn release(port: &Port, header: &PortMessage) -> Result<(), NtStatus> {
+    let id = header.message_id;
+    let released = port.group.lock().release(port.role, (id, header.callback_id as u32), &mut Fx::new(false));
+    let details = trace::Details::of(LPC_LOST_REPLY, 0, false);
+    Via::Port(port).event(TRACE_REPLY, details.with(released.map(|()| id), || 0));
+    released
 }
 
 /// Sends a request and blocks for its reply.
@@ -139,14 +196,70 @@ pub fn send_and_wait(
     message: Outgoing,
     buffer: &ReceiveBuffer,
     deadline: u64,
+    tracked: bool,
 ) -> Result<NtStatus, NtStatus> {
     let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let details = trace::Details::of(request, message.header.data_length, message.body.has_handle());
     let waiter = sched::prepare_park();
     buffer.open(sched::current());
-    let sent = via.send(message.body, Some(waiter));
+    let (post, context) = (message.post(Some(waiter), false, tracked), message.context);
+    let sent = via.send(message, &post);
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let id = sent?;
+    if let Some(context) = context {
+        context.tell(id, 0);
+    }
+    wait_for_answer(via, id, waiter, buffer, deadline)
+}
+
+/// Calls the thread back that waits for the answer to a held message, and blocks for its reply.
+pub fn call_back(
+    port: &Port,
+    message: Outgoing,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Result<NtStatus, NtStatus> {
+    let via = Via::Port(port);
+    let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
+    let details = trace::Details::of(request, message.header.data_length, message.body.has_handle());
+    let ids = message.answers();
+    let waiter = sched::prepare_park();
+    buffer.open(sched::current());
+    let (post, context) = (message.post(Some(waiter), false, false), message.context);
+    let sent = port.group.lock().call_back(port.role, ids, &post, message.body, &mut Fx::new(true));
+    via.event(TRACE_SEND, details.with(sent, || via.peer()));
+    let callback = sent?;
+    if let Some(context) = context {
+        context.tell(ids.0, callback);
+    }
+    wait_for_answer(&via, callback, waiter, buffer, deadline)
+}
+
+/// Answers a call back and goes on waiting for the answer to the caller's own request.
+pub fn reply_and_wait(
+    port: &Port,
+    message: Outgoing,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Result<NtStatus, NtStatus> {
+    let ids = message.answers();
+    let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
+    let waiter = sched::prepare_park();
+    buffer.open(sched::current());
+    let answered =
+        port.group.lock().reply_and_wait(port.role, ids, me(), waiter, message.body, &mut Fx::new(true));
+    let via = Via::Port(port);
+    via.event(TRACE_REPLY, details.with(answered.map(|_| ids.0), || via.peer()));
+    wait_for_answer(&via, answered?, waiter, buffer, deadline)
+}
+
+fn wait_for_answer(
+    via: &Via,
+    id: u32,
+    waiter: Waiter,
+    buffer: &ReceiveBuffer,
+    deadline: u64,
+) -> Result<NtStatus, NtStatus> {
     via.event(TRACE_WAIT_REPLY, trace::Details::id(id).with(Ok(id), || via.peer()));
     let thread = sched::current();
     let status = waiting(via.port_id(), id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
@@ -156,34 +269,65 @@ pub fn send_and_wait(
     finish_request(via, id, status, buffer)
 }
 
-/// The end of a blocking request that the long way answered, or nobody: takes the answer, or the request back.
+/// The end of a blocking request that the long way answered, or nobody: takes the answer, or a call back that is to be
+/// answered first, or the request back.
 pub fn finish_request(
     via: &Via,
     id: u32,
     status: NtStatus,
     buffer: &ReceiveBuffer,
 ) -> Result<NtStatus, NtStatus> {
-    let answer = via.group().lock().abandon(id, &mut Fx::new(false));
-    let Some(delivery) = answer else {
-        let status = if status == STATUS_SUCCESS { STATUS_PORT_DISCONNECTED } else { status };
-        via.event(
-            if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT },
-            trace::Details::id(id).status(status),
-        );
-        return Ok(status);
+    let taken = via.group().lock().take(id, buffer.room, &mut Fx::new(false));
+    let delivery = match taken {
+        Woken::Answer(delivery) => delivery,
+        Woken::Callback(delivery) => {
+            sched::current().alpc_wait.called_back.store(true, Ordering::Relaxed);
+            delivery
+        }
+        Woken::TooSmall(length) => return Err(buffer.too_small(length)),
+        Woken::Nothing => {
+            let status = if status == STATUS_SUCCESS { STATUS_PORT_DISCONNECTED } else { status };
+            via.event(
+                if status == STATUS_TIMEOUT { TRACE_CANCEL } else { TRACE_UNWAIT },
+                trace::Details::id(id).status(status),
+            );
+            return Ok(status);
+        }
     };
-    let room = delivery.body.data_length();
-    if room > buffer.room {
-        return Err(buffer.too_small(room));
-    }
     let port = match via {
         Via::Port(port) => Some(*port),
         Via::Object(..) => None,
     };
+    hand_out(via, port, buffer, delivery, TRACE_UNWAIT)
+}
+
+/// Copies a message out and ends its delivery, or undoes it.
+fn hand_out(
+    via: &Via,
+    port: Option<&Port>,
+    buffer: &ReceiveBuffer,
+    delivery: Delivery<Body>,
+    event: u8,
+) -> Result<NtStatus, NtStatus> {
     let delivered = buffer.deliver(port, &delivery);
     let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
-    via.event(TRACE_UNWAIT, details.with(delivered.map(|_| id), || delivery.sender.process));
-    delivered.map(|_| STATUS_SUCCESS)
+    via.event(event, details.with(delivered.map(|_| delivery.id), || delivery.sender.process));
+    let Delivery { key, message_type, body, .. } = delivery;
+    match delivered {
+        Ok(_) => {
+            via.group().lock().end_delivery(key, body.keep(), &mut Fx::new(false));
+            Ok(STATUS_SUCCESS)
+        }
+        // An answer whose receiver has no memory for it is lost, as it is on the fast path.
+        Err(status) if message_type & 0xFF == LPC_REPLY && event == TRACE_UNWAIT => {
+            via.group().lock().end_delivery(key, None, &mut Fx::new(false));
+            Err(status)
+        }
+        Err(status) => {
+            via.group().lock().undo_delivery(key, body, &mut Fx::new(false));
+            Err(status)
+        }
+    }
 }
 
 /// Goes on after a wait to receive that ended without mail: a message is queued, or the wait failed.
@@ -235,147 +379,13 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
             }
         };
         drop(group);
-        let delivered = buffer.deliver(Some(port), &delivery);
-        let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
-        let peer = delivery.sender.process;
-        Via::Port(port).event(TRACE_RECEIVE, details.with(delivered.map(|_| delivery.id), || peer));
-        let id = delivery.id;
-        return match delivered {
-            Ok(_) => {
-                port.group.lock().end_delivery(id, None);
-                Ok(STATUS_SUCCESS)
-            }
-            Err(status) => {
-                let body = delivery.body;
-                port.group.lock().undo_delivery(id, body, &mut Fx::new(false));
-                Err(status)
-            }
-        };
+        return hand_out(&Via::Port(port), Some(port), buffer, delivery, TRACE_RECEIVE);
     }
-}
-
-/// What NtAlpcConnectPortEx was given.
-pub struct Connect<'a> {
-    /// Connection port.
-    pub port: &'a Port,
-    /// Connection message, if any.
-    pub message: InOut<PortMessage>,
-    /// Its attributes.
-    pub attributes: InOut<AlpcMessageAttributes>,
-    /// Where the answer goes, if there is a message buffer.
-    pub buffer: Option<ReceiveBuffer>,
-    /// ALPC_PORFLG_ flags of the client port.
-    pub flags: u32,
-    /// Block until the answer.
-    pub sync: bool,
-    /// Deadline of that.
-    pub deadline: u64,
-}
-
-/// Asks for a connection. On success the new client port, which the caller gives a handle or closes.
-pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatus> {
-    let Connect { port, message, attributes, buffer, flags, sync, deadline } = request;
-    let group = &port.group;
-    let quota = sched::current().process.quota();
-    let body = if message.is_null() {
-        Body::empty(&quota)?
-    } else {
-        let header = read_header(In::at(message.address()), group.max_length)?;
-        let sending = Sending { group, port: None };
-        capture(In::at(message.address()), &header, *attributes, &sending)?
-    };
-    let signal = new_signal(*flags)?;
-    let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
-    let waiter = sync.then(sched::prepare_park);
-    let via = Via::Port(port);
-    let details = trace::Details::of(LPC_CONNECTION_REQUEST, body.data_length() as u16, body.has_handle());
-    let asked = group.lock().connect(me(), body, waiter, object, &mut Fx::new(*sync));
-    via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
-    let (connection, id) = asked?;
-    if let Some(waiter) = waiter {
-        let status = waiting(port.id, id, || sched::park(waiter, *deadline, WAIT_REASON_LPC_REPLY));
-        let answer = group.lock().abandon_connect(connection, id, &mut Fx::new(false));
-        let Some(delivery) = answer else {
-            let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
-            via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
-            return Ok(Err(status));
-        };
-        let delivered = match buffer {
-            None => Ok(0),
-            Some(buffer) if delivery.body.data_length() > buffer.room => {
-                Err(buffer.too_small(delivery.body.data_length()))
-            }
-            Some(buffer) => buffer.deliver(None, &delivery),
-        };
-        via.event(
-            TRACE_CONNECTED,
-            trace::Details::delivery(&delivery).with(delivered.map(|_| id), || delivery.sender.process),
-        );
-        if let Err(status) = delivered {
-            group.lock().close_client(connection, &mut Fx::new(false));
-            return Err(status);
-        }
-    }
-    let owner = sched::current().process.id();
-    let made = Port::new_communication(&quota, group, Role::Client(connection), *flags, owner, signal);
-    match made {
-        Ok(port) => Ok(Ok(port)),
-        Err((status, signal)) => {
-            group.lock().close_client(connection, &mut Fx::new(false));
-            drop(signal);
-            Err(status)
-        }
-    }
-}
-
-/// Accepts a connection request. Returns the server communication port.
-pub fn accept(
-    port: &Port,
-    request: In<PortMessage>,
-    attributes: InOut<AlpcMessageAttributes>,
-    flags: u32,
-    context: u64,
-) -> Result<Ref<Port>, NtStatus> {
-    let group = &port.group;
-    let header = read_header(request, group.max_length)?;
-    let body = capture(request, &header, InOut::NULL, &Sending { group, port: None })?;
-    let _ = attributes;
-    let signal = new_signal(flags)?;
-    let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
-    let accepted = group.lock().accept(header.message_id, me(), context, object, body, &mut Fx::new(false));
-    let details = trace::Details::of(LPC_CONNECTION_REPLY, header.data_length, false);
-    let peer = || accepted.map_or(0, |c| group.lock().peer(Role::Server(c)));
-    Via::Port(port).event(TRACE_ACCEPT, details.with(accepted.map(|_| header.message_id), peer));
-    let connection = accepted?;
-    let process = &sched::current().process;
-    let role = Role::Server(connection);
-    let made = Port::new_communication(&process.quota(), group, role, flags, process.id(), signal);
-    made.map_err(|(status, signal)| {
-        group.lock().close_server(connection, &mut Fx::new(false));
-        drop(signal);
-        status
-    })
-}
-
-/// Refuses a connection request.
-pub fn refuse(port: &Port, request: In<PortMessage>) -> Result<(), NtStatus> {
-    let header = read_header(request, port.group.max_length)?;
-    let result = port.group.lock().refuse(header.message_id, &mut Fx::new(false));
-    let details = trace::Details::of(LPC_CONNECTION_REPLY, 0, false);
-    Via::Port(port).event(TRACE_REFUSE, details.with(result.map(|()| header.message_id), || 0));
-    result
-}
-
-/// Ends a connection from this side.
-pub fn disconnect(port: &Port) -> Result<(), NtStatus> {
-    let result = port.group.lock().disconnect(port.role, &mut Fx::new(false));
-    let details = trace::Details::default().with(result.map(|()| 0), || 0);
-    Via::Port(port).event(TRACE_DISCONNECT, details);
-    result
 }
 
 impl trace::Details {
-    fn delivery(delivery: &Delivery<Body>) -> Self {
+    /// Of a message that is delivered.
+    pub fn delivery(delivery: &Delivery<Body>) -> Self {
         let length = delivery.body.data_length() as u16;
         Self::of(delivery.message_type, length, false).depth(delivery.depth)
     }

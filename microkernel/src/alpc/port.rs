@@ -8,9 +8,11 @@ use crate::quota::QuotaBlock;
 use crate::sync::{Lock, rank};
 use crate::trace;
 use abi::NtStatus;
-use abi::alpc::{ALPC_PORFLG_WAITABLE_PORT, AlpcPortAttributes};
+use abi::alpc::{
+    ALPC_MAX_ALLOWED_MESSAGE_LENGTH, ALPC_PORFLG_WAITABLE_PORT, AlpcPortAttributes, PORT_MESSAGE_SIZE,
+};
 use abi::ob::ObjectType;
-use abi::status::STATUS_INSUFFICIENT_RESOURCES;
+use abi::status::{STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 use antares_core::alpc::{ObjectContext, Role};
 use antares_core::table::Table;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -35,6 +37,7 @@ pub struct Port {
     pub signal: Option<Signal>,
     /// Handles that may receive; without one the port is closed.
     pub receivers: AtomicU32,
+    max_length: AtomicU32,
     closed: AtomicBool,
 }
 
@@ -44,6 +47,20 @@ pub fn new_signal(flags: u32) -> Result<Option<Signal>, NtStatus> {
         return Ok(None);
     }
     Signal::new(false, false).map(Some)
+}
+
+/// The largest message that a port with these attributes takes. STATUS_INVALID_PARAMETER: not even a header fits.
+pub fn max_length(attributes: &AlpcPortAttributes) -> Result<usize, NtStatus> {
+    match attributes.max_message_length {
+        0 => Ok(ALPC_MAX_ALLOWED_MESSAGE_LENGTH),
+        length if length < PORT_MESSAGE_SIZE as u64 => Err(STATUS_INVALID_PARAMETER),
+        length => Ok(length.min(ALPC_MAX_ALLOWED_MESSAGE_LENGTH as u64) as usize),
+    }
+}
+
+/// The most bytes of messages that a port with these attributes lets wait.
+fn pool_limit(attributes: &AlpcPortAttributes) -> u64 {
+    if attributes.max_pool_usage == 0 { u64::MAX } else { attributes.max_pool_usage }
 }
 
 fn reserve_id() -> Result<u32, NtStatus> {
@@ -61,15 +78,15 @@ impl Port {
         quota: &Ref<QuotaBlock>,
         owner: u32,
         attributes: &AlpcPortAttributes,
-        max_length: usize,
     ) -> Result<Ref<Self>, NtStatus> {
+        let max_length = max_length(attributes)?;
         let signal = new_signal(attributes.flags)?;
         let id = reserve_id()?;
         let cell =
             GroupCell::new(id, owner, attributes.flags, max_length, signal.as_ref().map(Signal::index));
         let made = Ref::try_new(cell).map(GroupRef);
         let port = made.and_then(|group| {
-            let made = Self::make(quota, id, group, Role::Connection, attributes.flags, owner, signal);
+            let made = Self::make(quota, id, group, Role::Connection, attributes, owner, signal);
             made.map_err(|(status, _)| status)
         });
         if port.is_err() {
@@ -84,7 +101,7 @@ impl Port {
         quota: &Ref<QuotaBlock>,
         group: &GroupRef,
         role: Role,
-        flags: u32,
+        attributes: &AlpcPortAttributes,
         owner: u32,
         signal: Option<Signal>,
     ) -> Result<Ref<Self>, (NtStatus, Option<Signal>)> {
@@ -92,7 +109,7 @@ impl Port {
             Ok(id) => id,
             Err(status) => return Err((status, signal)),
         };
-        let port = Self::make(quota, id, group.clone(), role, flags, owner, signal);
+        let port = Self::make(quota, id, group.clone(), role, attributes, owner, signal);
         if port.is_err() {
             forget_id(id);
         }
@@ -104,7 +121,7 @@ impl Port {
         id: u32,
         group: GroupRef,
         role: Role,
-        flags: u32,
+        attributes: &AlpcPortAttributes,
         owner: u32,
         signal: Option<Signal>,
     ) -> Result<Ref<Self>, (NtStatus, Option<Signal>)> {
@@ -117,17 +134,41 @@ impl Port {
             id,
             group,
             role,
-            flags,
+            flags: attributes.flags,
             owner,
             signal,
             receivers: AtomicU32::new(0),
+            max_length: AtomicU32::new(0),
             closed: AtomicBool::new(false),
         });
         let port = port.map_err(|port| (STATUS_INSUFFICIENT_RESOURCES, port.signal))?;
+        port.apply(attributes);
         if let Some(slot) = PORTS.lock().get_mut(u64::from(id)) {
             *slot = Some(port.clone());
         }
         Ok(port)
+    }
+
+    fn apply(&self, attributes: &AlpcPortAttributes) {
+        let longest = max_length(attributes).unwrap_or(ALPC_MAX_ALLOWED_MESSAGE_LENGTH);
+        self.max_length.store(longest.min(self.group.max_length) as u32, Ordering::Relaxed);
+        self.group.lock().set_pool_limit(self.role, pool_limit(attributes));
+    }
+
+    /// Longest message that may be sent through it, header included.
+    #[inline]
+    pub fn max_length(&self) -> usize {
+        self.max_length.load(Ordering::Relaxed) as usize
+    }
+
+    /// Gives it other limits. The flags stay as they are.
+    pub fn set_attributes(&self, attributes: &AlpcPortAttributes) -> Result<(), NtStatus> {
+        max_length(attributes)?;
+        if attributes.flags != self.flags {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        self.apply(attributes);
+        Ok(())
     }
 
     /// The last handle that may receive is gone. Done once.
@@ -185,4 +226,20 @@ pub fn next_port(mut from: u32) -> Option<(Ref<Port>, u32)> {
             return Some((port.clone(), from));
         }
     }
+}
+
+/// A thread has ended that has taken call backs: whoever still waits for an answer to one learns that none will come.
+pub fn thread_gone(thread: u32) {
+    let mut from = 0;
+    while let Some((port, next)) = next_port(from) {
+        if port.role == Role::Connection {
+            port.group.lock().thread_gone(thread, &mut Fx::new(false));
+        }
+        from = next;
+    }
+}
+
+/// The port with an id.
+pub fn find(id: u32) -> Option<Ref<Port>> {
+    PORTS.lock().get(u64::from(id))?.clone()
 }

@@ -22,7 +22,7 @@ use abi::ps::Teb;
 use abi::status::*;
 use alloc::alloc::{Layout, alloc, dealloc};
 use antares_core::dispatch::NEVER;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use zerocopy::IntoBytes;
 
 /// [`Thread::flags`]: the thread is to end.
@@ -48,6 +48,8 @@ pub struct AlpcWait {
     pub port: AtomicU32,
     /// Message id, when it waits for a reply.
     pub message: AtomicU32,
+    /// It has taken a call back in its life: one may be unanswered when it ends.
+    pub called_back: AtomicBool,
 }
 
 impl AlpcWait {
@@ -374,6 +376,9 @@ pub fn exit_current_thread() -> ! {
         // A program may have freed them itself.
         let _ = space.free(thread.stack_region, 0, MEM_RELEASE);
         let _ = space.free(thread.teb, 0, MEM_RELEASE);
+    }
+    if thread.alpc_wait.called_back.load(Ordering::Relaxed) {
+        crate::alpc::port::thread_gone(thread.id());
     }
     thread.id.forget();
     thread.impersonation.set(None);

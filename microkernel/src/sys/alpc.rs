@@ -1,13 +1,15 @@
-//! ALPC calls: arguments in, operations of [`crate::alpc`], handles out.
+//! ALPC calls that connect, send and receive: arguments in, operations of [`crate::alpc`], handles out. Those that look
+//! after ports and messages are in [`super::alpc_control`].
 #![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
 #![expect(clippy::too_many_arguments, reason = "NT's parameter lists")]
 
 use super::{OK, SysResult, insert_handle, user};
+use crate::alpc::connecting::{self, Connect};
 use crate::alpc::fastpath;
 use crate::alpc::group::GroupRef;
 use crate::alpc::message::{Body, ReceiveBuffer};
-use crate::alpc::ops::{self, Connect, Outgoing, Via};
-use crate::alpc::port::{Port, ServerObject};
+use crate::alpc::ops::{self, Outgoing, Via};
+use crate::alpc::port::{Port, ServerObject, max_length};
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
 use crate::ob::Object;
@@ -22,24 +24,21 @@ use antares_core::alpc::{ObjectContext, Role};
 
 type OwnedPort = Req<{ ty::PORT }, PORT_ALL_ACCESS>;
 
-const SEND_FLAGS: u32 = 0x3
+const SEND_FLAGS: u32 = ALPC_MSGFLG_REPLY_MESSAGE
+    | ALPC_MSGFLG_LPC_MODE
     | ALPC_MSGFLG_RELEASE_MESSAGE
     | ALPC_MSGFLG_SYNC_REQUEST
-    | 0x4_0000
+    | ALPC_MSGFLG_TRACK_PORT_REFERENCES
     | ALPC_MSGFLG_WAIT_USER_MODE
     | ALPC_MSGFLG_WAIT_ALERTABLE;
 
-fn port_attributes(from: In<AlpcPortAttributes>) -> Result<(AlpcPortAttributes, usize), NtStatus> {
+fn port_attributes(from: In<AlpcPortAttributes>) -> Result<AlpcPortAttributes, NtStatus> {
     let attributes = if from.is_null() { AlpcPortAttributes::default() } else { user::read(from)? };
     if attributes.flags & ALPC_PORFLG_SYSTEM_PROCESS != 0 {
         return Err(STATUS_INVALID_PARAMETER);
     }
-    let longest = match attributes.max_message_length {
-        0 => ALPC_MAX_ALLOWED_MESSAGE_LENGTH,
-        length if length < PORT_MESSAGE_SIZE as u64 => return Err(STATUS_INVALID_PARAMETER),
-        length => (length as usize).min(ALPC_MAX_ALLOWED_MESSAGE_LENGTH),
-    };
-    Ok((attributes, longest))
+    max_length(&attributes)?;
+    Ok(attributes)
 }
 
 pub fn NtAlpcCreatePort(
@@ -48,9 +47,9 @@ pub fn NtAlpcCreatePort(
     PortAttributes: In<AlpcPortAttributes>,
 ) -> SysResult {
     let attributes = user::attributes(ObjectAttributes)?;
-    let (port_attributes, longest) = port_attributes(PortAttributes)?;
+    let port_attributes = port_attributes(PortAttributes)?;
     let process = &sched::current().process;
-    let port = Port::new_connection(&process.quota(), process.id(), &port_attributes, longest)?;
+    let port = Port::new_connection(&process.quota(), process.id(), &port_attributes)?;
     trace::port_event(abi::trace::TRACE_CREATE, &port, 0);
     insert_handle(Object::Port(port), PORT_ALL_ACCESS, attributes, PortHandle)
 }
@@ -90,7 +89,7 @@ pub fn NtAlpcConnectPortEx(
 ) -> SysResult {
     let target = user::object_attributes(ConnectionPortObjectAttributes)?;
     let attributes = user::attributes(ClientPortObjectAttributes)?;
-    let (port_attributes, _) = port_attributes(PortAttributes)?;
+    let port_attributes = port_attributes(PortAttributes)?;
     if Flags & !(ALPC_MSGFLG_SYNC_CONNECTION | ALPC_MSGFLG_WAIT_USER_MODE | ALPC_MSGFLG_WAIT_ALERTABLE) != 0 {
         return Err(STATUS_INVALID_PARAMETER);
     }
@@ -109,12 +108,12 @@ pub fn NtAlpcConnectPortEx(
         let message = Out::at(ConnectionMessage.address());
         Some(ReceiveBuffer::new(message, BufferLength, InMessageAttributes)?)
     };
-    let connected = ops::connect(&Connect {
+    let connected = connecting::connect(&Connect {
         port: &port,
         message: ConnectionMessage,
         attributes: OutMessageAttributes,
         buffer,
-        flags: port_attributes.flags,
+        port_attributes: &port_attributes,
         sync: Flags & ALPC_MSGFLG_SYNC_CONNECTION != 0,
         deadline: until,
     })?;
@@ -136,7 +135,7 @@ pub fn NtAlpcAcceptConnectPort(
     AcceptConnection: bool,
 ) -> SysResult {
     let attributes = user::attributes(ObjectAttributes)?;
-    let (port_attributes, _) = port_attributes(PortAttributes)?;
+    let port_attributes = port_attributes(PortAttributes)?;
     if Flags != 0 {
         return Err(STATUS_INVALID_PARAMETER);
     }
@@ -145,14 +144,14 @@ pub fn NtAlpcAcceptConnectPort(
         return Err(STATUS_INVALID_PORT_HANDLE);
     }
     if !AcceptConnection {
-        ops::refuse(&port, ConnectionRequest)?;
+        connecting::refuse(&port, ConnectionRequest)?;
         return OK;
     }
-    let server = ops::accept(
+    let server = connecting::accept(
         &port,
         ConnectionRequest,
         ConnectionMessageAttributes,
-        port_attributes.flags,
+        &port_attributes,
         PortContext,
     )?;
     insert_handle(Object::Port(server), PORT_ALL_ACCESS, attributes, PortHandle)
@@ -209,9 +208,10 @@ pub fn NtAlpcSendWaitReceivePort(
             return result;
         }
     }
-    let sync = Flags & ALPC_MSGFLG_SYNC_REQUEST != 0;
-    let reply = Flags & ALPC_MSGFLG_RELEASE_MESSAGE != 0;
-    if Flags & !SEND_FLAGS != 0 || (sync && reply) {
+    let has = |flag: u32| Flags & flag != 0;
+    let (sync, release) = (has(ALPC_MSGFLG_SYNC_REQUEST), has(ALPC_MSGFLG_RELEASE_MESSAGE));
+    let reply = has(ALPC_MSGFLG_REPLY_MESSAGE);
+    if Flags & !SEND_FLAGS != 0 || (sync && release) {
         return Err(STATUS_INVALID_PARAMETER);
     }
     let endpoint = endpoint(PortHandle)?;
@@ -220,11 +220,14 @@ pub fn NtAlpcSendWaitReceivePort(
         Endpoint::Object(group, context) => (Via::Object(group, *context), None),
     };
     let (sends, receives) = (!SendMessage.is_null(), !ReceiveMessage.is_null());
-    if (!sends && (sync || reply || !receives)) || (receives && !sync && port.is_none()) {
+    if (!sends && (sync || reply || release || !receives)) || (receives && !sync && port.is_none()) {
         return Err(STATUS_INVALID_PARAMETER);
     }
     if sync && !receives {
         return Err(STATUS_LPC_RECEIVE_BUFFER_EXPECTED);
+    }
+    if sends && has(ALPC_MSGFLG_LPC_MODE) && via.group().flags & ALPC_PORFLG_ALLOW_LPC_REQUESTS == 0 {
+        return Err(STATUS_LPC_REQUESTS_NOT_ALLOWED);
     }
     let until = deadline(user::timeout(Timeout)?);
     let buffer = if receives {
@@ -232,49 +235,43 @@ pub fn NtAlpcSendWaitReceivePort(
     } else {
         None
     };
+    let track = has(ALPC_MSGFLG_TRACK_PORT_REFERENCES);
     if sends {
-        let message = Outgoing::capture(&via, SendMessage, SendMessageAttributes)?;
-        match (&buffer, port) {
-            (Some(buffer), _) if sync => return ops::send_and_wait(&via, message, buffer, until),
-            (_, Some(port)) if reply || message.message_id() != 0 => {
-                ops::send_reply(port, message, receives)?
+        if release
+            && let Some(port) = port
+            && let Some(header) = ops::only_ids(SendMessage)?
+        {
+            ops::release(port, &header)?;
+        } else {
+            let message = Outgoing::capture(&via, SendMessage, SendMessageAttributes)?;
+            let (id, callback_id) = message.answers();
+            match (&buffer, port) {
+                (Some(buffer), Some(port)) if sync && reply => {
+                    return ops::reply_and_wait(port, message, buffer, until);
+                }
+                // A client calls back only who called it back: any other id is left from an earlier message.
+                (Some(buffer), Some(port))
+                    if sync && id != 0 && (callback_id != 0 || !matches!(port.role, Role::Client(_))) =>
+                {
+                    return ops::call_back(port, message, buffer, until);
+                }
+                (Some(buffer), _) if sync && !reply => {
+                    return ops::send_and_wait(&via, message, buffer, until, track);
+                }
+                (_, Some(port)) if reply || id != 0 => ops::send_reply(port, message, receives)?,
+                (_, None) if reply || id != 0 => return Err(STATUS_MESSAGE_NOT_FOUND),
+                // All that can be sent on a connection port is a reply.
+                (_, Some(port)) if release && port.role == Role::Connection => {
+                    return Err(STATUS_MESSAGE_NOT_FOUND);
+                }
+                _ => ops::send_message(&via, message, release, track)?,
             }
-            (_, None) if reply || message.message_id() != 0 => return Err(STATUS_MESSAGE_NOT_FOUND),
-            _ => ops::send_datagram(&via, message)?,
         }
     }
     match (&buffer, port) {
         (Some(buffer), Some(port)) => ops::receive(port, buffer, until),
         _ => OK,
     }
-}
-
-pub fn NtAlpcDisconnectPort(PortHandle: OwnedPort, Flags: u32) -> SysResult {
-    if Flags & !1 != 0 {
-        return Err(STATUS_INVALID_PARAMETER);
-    }
-    let port: Ref<Port> = sched::current().process.handles.need(PortHandle)?;
-    ops::disconnect(&port)?;
-    OK
-}
-
-pub fn NtAlpcQueryInformation(
-    PortHandle: Req<{ ty::PORT }, 0>,
-    PortInformationClass: u32,
-    PortInformation: Out<u8>,
-    Length: u32,
-    ReturnLength: Out<u32>,
-) -> SysResult {
-    let port: Ref<Port> = sched::current().process.handles.need(PortHandle)?;
-    if PortInformationClass != ALPC_BASIC_INFORMATION {
-        return Err(STATUS_INVALID_INFO_CLASS);
-    }
-    let facts = port.group.lock().facts(port.role);
-    let basic =
-        AlpcBasicInformation { flags: port.flags, sequence_no: facts.sequence, port_context: facts.context };
-    user::answer(&basic, PortInformation, u64::from(Length), true)?;
-    user::write_opt(ReturnLength, &(size_of::<AlpcBasicInformation>() as u32))?;
-    OK
 }
 
 pub fn NtxCreateServerObject(
@@ -318,15 +315,10 @@ macro_rules! not_implemented {
     )*};
 }
 not_implemented! {
-    NtAlpcCancelMessage(OwnedPort, u32, In<AlpcContextAttr>);
-    NtAlpcSetInformation(OwnedPort, u32, In<u8>, u32);
-    NtAlpcQueryInformationMessage(OwnedPort, In<PortMessage>, u32, Out<u8>, u32, Out<u32>);
     NtAlpcCreatePortSection(OwnedPort, u32, Handle, u64, Out<u64>, Out<u64>);
     NtAlpcDeletePortSection(OwnedPort, u32, u64);
     NtAlpcCreateSectionView(OwnedPort, u32, InOut<u8>);
     NtAlpcDeleteSectionView(OwnedPort, u32, u64);
-    NtAlpcCreateResourceReserve(OwnedPort, u32, u64, Out<u32>);
-    NtAlpcDeleteResourceReserve(OwnedPort, u32, u32);
     NtAlpcCreateSecurityContext(OwnedPort, u32, InOut<u8>);
     NtAlpcDeleteSecurityContext(OwnedPort, u32, u64);
     NtAlpcRevokeSecurityContext(OwnedPort, u32, u64);

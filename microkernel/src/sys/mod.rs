@@ -4,6 +4,7 @@
 //! through [`user`], look handles up once, and hold no lock while they copy.
 
 pub mod alpc;
+pub mod alpc_control;
 pub mod info;
 pub mod io;
 pub mod memory;
@@ -58,6 +59,7 @@ macro_rules! make_dispatch {
             use abi::ob::*;
             use abi::se::*;
             use self::alpc::*;
+            use self::alpc_control::*;
             use self::info::*;
             use self::io::*;
             use self::memory::*;

@@ -1,5 +1,6 @@
 //! Connecting: the request, its acceptance or refusal, and a client that gives up.
 
+use super::limits::Usage;
 use super::{
     Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Queue, Sender,
     Waiter,
@@ -40,8 +41,12 @@ impl<B: Body> Group<B> {
                 client_object,
                 server_object: NO_OBJECT,
                 client_queue: Queue::default(),
+                client_large: Queue::default(),
+                client_canceled: Queue::default(),
                 client_waiters: Vec::new(),
                 in_main: 0,
+                by_client: Usage::new(),
+                by_server: Usage::new(),
             })
             .map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         let flag = if waiter.is_some() { LPC_CONTINUATION_REQUIRED } else { 0 };
@@ -58,7 +63,7 @@ impl<B: Body> Group<B> {
         if let Some(c) = self.connections.get_mut(connection) {
             c.request = id;
         }
-        self.post(id, waiter.is_some(), fx);
+        self.post(id, Place::Queued, waiter.is_some(), fx);
         Ok((connection, id as u32))
     }
 
@@ -124,31 +129,6 @@ impl<B: Body> Group<B> {
         self.message(client_notice).sender = Sender { process: acceptor.process, thread: 0 };
         self.answer(id, acceptor, LPC_CONNECTION_REPLY, body, fx);
         Ok(connection)
-    }
-
-    /// Turns a request into its answer: for a blocked sender to take, else into the client's queue.
-    pub(super) fn answer(
-        &mut self,
-        id: u64,
-        sender: Sender,
-        message_type: u16,
-        body: B,
-        fx: &mut impl Effects,
-    ) {
-        let m = self.message(id);
-        m.message_type = message_type;
-        m.sender = sender;
-        m.body = Some(body);
-        match m.waiter {
-            Some(waiter) => {
-                m.place = Place::Replied;
-                fx.wake(waiter, STATUS_SUCCESS, true);
-            }
-            None => {
-                m.to_client = true;
-                self.post(id, false, fx);
-            }
-        }
     }
 
     /// The server refuses a connection request that it received.

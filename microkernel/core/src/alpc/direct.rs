@@ -36,6 +36,19 @@ pub struct Answer {
     pub sequence: u32,
 }
 
+impl<B> Message<B> {
+    /// Nothing has to be looked after when it ends: no part of its body is kept, it has no contexts, no reserve and no call
+    /// back, and nobody waits for its end but its sender.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.body.is_none()
+            && self.contexts == [0; 2]
+            && (self.reserve | self.callback) == 0
+            && !self.tracked
+            && !self.called
+    }
+}
+
 impl<B: Body> Group<B> {
     /// Looks for the thread that has waited longest for a request, and sets a message aside for it. `None`: nobody waits,
     /// something is queued, or the port is not in a state to send. [`Group::commit_direct`] may follow under the same
@@ -53,7 +66,7 @@ impl<B: Body> Group<B> {
             }
             _ => return None,
         };
-        if self.main.head != NO_LINK {
+        if self.for_server() > 0 {
             return None;
         }
         let at = self.waiters.iter().position(|(filter, _)| *filter == 0 || *filter == connection)?;
@@ -121,12 +134,12 @@ impl<B: Body> Group<B> {
         match body {
             Some(body) => {
                 m.body = Some(body);
-                self.link(id, true, fx);
+                self.link(id, Place::Queued, true, fx);
                 self.notify(false, connection, false, fx);
             }
             None => {
-                if let Some(waiter) = self.messages.remove(id).and_then(|m| m.waiter) {
-                    fx.wake(waiter, STATUS_INSUFFICIENT_RESOURCES, false);
+                if let Some(m) = self.remove_message(id, fx) {
+                    m.wake_sender(STATUS_INSUFFICIENT_RESOURCES, fx);
                 }
             }
         }
@@ -137,7 +150,7 @@ impl<B: Body> Group<B> {
     #[inline]
     pub fn direct_answer(&self, role: Role, id: u32) -> Option<Answer> {
         let quiet = match role {
-            Role::Connection => !self.closed && self.main.head == NO_LINK,
+            Role::Connection => !self.closed && self.for_server() == 0,
             Role::Server(connection) => self
                 .connections
                 .get(connection)
@@ -147,8 +160,7 @@ impl<B: Body> Group<B> {
         if !quiet || self.waiters.len() == self.waiters.capacity() {
             return None;
         }
-        self.answerable(role, id).ok()?;
-        let m = self.messages.get(u64::from(id)).filter(|m| m.body.is_none())?;
+        let m = self.messages.get(self.held(role, id, 0).ok()?).filter(|m| m.is_plain())?;
         Some(Answer { asker: m.waiter?, sequence: m.sequence })
     }
 

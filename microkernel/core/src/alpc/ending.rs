@@ -1,55 +1,68 @@
 //! Ends: of a client, of a server's side of a connection, of the connection port.
 
-use super::{Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Role};
-use crate::table::Table;
+use super::{Body, ConnectionState, Connections, Effects, Group, Messages, NO_LINK, NO_OBJECT, Place, Role};
 use abi::alpc::LPC_CANCELED;
 use abi::status::*;
 
 impl<B: Body> Group<B> {
     /// Removes the requests of a connection whose senders block, waking those with `status`, and what receivers hold.
-    pub(super) fn fail_requests(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
+    fn fail_requests(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
         let mut index = 0;
         while let Some(id) = self.messages.next_key(index) {
-            index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
+            index = Messages::<B>::index_of(id) + 1;
             let m = self.message(id);
-            if m.connection != connection || m.place == Place::Reserved || m.place == Place::Replied {
+            if m.connection != connection || matches!(m.place, Place::Reserved | Place::Replied | Place::Idle)
+            {
                 continue;
             }
-            if let Some(waiter) = m.waiter {
-                self.remove_message(id, fx);
-                fx.wake(waiter, status, false);
-            } else if m.place == Place::Pending {
-                self.messages.remove(id);
+            if m.waiter.is_none() && !matches!(m.place, Place::Pending | Place::Posted) {
+                continue;
+            }
+            if let Some(m) = self.detach(id, fx) {
+                m.wake_sender(status, fx);
             }
         }
     }
 
-    /// Removes a connection's messages in the main queue and those delivered from it.
-    pub(super) fn drop_from_main(&mut self, connection: u64, fx: &mut impl Effects) {
+    /// Removes a connection's messages in the queues of the connection port and those delivered from there. With
+    /// `delivered_only`, what is still queued stays.
+    fn drop_from_main(&mut self, connection: u64, delivered_only: bool, fx: &mut impl Effects) {
         let mut index = 0;
         while let Some(id) = self.messages.next_key(index) {
-            index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
+            index = Messages::<B>::index_of(id) + 1;
             let m = self.message(id);
-            if m.connection == connection
-                && !m.to_client
-                && matches!(m.place, Place::Queued | Place::Pending | Place::Delivering)
-            {
-                self.remove_message(id, fx);
+            let there = match m.place {
+                Place::Pending | Place::Delivering => true,
+                place => place.is_queue() && !delivered_only,
+            };
+            if m.connection == connection && !m.to_client && there {
+                self.detach(id, fx);
             }
         }
     }
 
     /// Removes what is queued for a client that closed.
-    pub(super) fn drop_client_queue(&mut self, connection: u64, fx: &mut impl Effects) {
-        while let Some(id) =
-            self.connections.get(connection).map(|c| c.client_queue.head).filter(|id| *id != NO_LINK)
-        {
-            self.remove_message(id, fx);
+    fn drop_client_queue(&mut self, connection: u64, fx: &mut impl Effects) {
+        while let Some(id) = self.connections.get(connection).and_then(|c| {
+            let heads = [c.client_queue.head, c.client_large.head, c.client_canceled.head];
+            heads.into_iter().find(|id| *id != NO_LINK)
+        }) {
+            self.detach(id, fx);
+        }
+    }
+
+    /// One side of a connection closes: its reserves go, and nobody waits for its references any more.
+    fn drop_side(&mut self, connection: u64, of_client: bool, fx: &mut impl Effects) {
+        self.drop_reserves(connection, of_client);
+        if let Some(c) = self.connections.get_mut(connection) {
+            for waiter in c.usage(of_client).take_waiters() {
+                fx.wake(waiter, STATUS_PORT_CLOSED, false);
+            }
         }
     }
 
     /// Once both sides are closed the connection goes.
-    pub(super) fn forget_if_unused(&mut self, connection: u64) {
+    fn forget_if_unused(&mut self, connection: u64) {
         let Some(c) = self.connections.get(connection).filter(|c| !c.client_open && !c.server_open) else {
             return;
         };
@@ -75,16 +88,17 @@ impl<B: Body> Group<B> {
         for waiter in waiters {
             fx.wake(waiter, STATUS_PORT_CLOSED, false);
         }
+        self.drop_side(connection, true, fx);
         match state {
             ConnectionState::Pending => {
                 // A request the server has seen stays until it answers, and is then STATUS_REQUEST_CANCELED.
                 let seen = self.messages.get(request).is_some_and(|m| m.place != Place::Queued);
                 if !seen {
-                    self.remove_message(request, fx);
+                    self.detach(request, fx);
                 }
                 self.connections.remove(connection);
             }
-            ConnectionState::Connected => self.end_connection(connection, true, fx),
+            ConnectionState::Connected => self.end_connection(connection, true, false, fx),
             _ => {}
         }
         self.drop_client_queue(connection, fx);
@@ -98,9 +112,10 @@ impl<B: Body> Group<B> {
     {
         let Some(c) = self.connections.get_mut(connection) else { return };
         if c.state == ConnectionState::Connected {
-            self.end_connection(connection, false, fx);
+            self.end_connection(connection, false, false, fx);
         }
-        self.drop_from_main(connection, fx);
+        self.drop_side(connection, false, fx);
+        self.drop_from_main(connection, false, fx);
         if let Some(c) = self.connections.get_mut(connection) {
             c.server_open = false;
             c.server_object = NO_OBJECT;
@@ -109,7 +124,7 @@ impl<B: Body> Group<B> {
         self.forget_if_unused(connection);
     }
 
-    pub(super) fn wake_server_waiters(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
+    fn wake_server_waiters(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
         self.waiters.retain(|(filter, waiter)| {
             if *filter == connection {
                 fx.wake(*waiter, status, false);
@@ -118,8 +133,9 @@ impl<B: Body> Group<B> {
         });
     }
 
-    /// Ends a connection from one side; both handles stay open.
-    pub fn disconnect(&mut self, role: Role, fx: &mut impl Effects) -> Result<(), NtStatus>
+    /// Ends a connection from one side; both handles stay open. With `no_flush` a server that ends it can still receive
+    /// what the client had sent.
+    pub fn disconnect(&mut self, role: Role, no_flush: bool, fx: &mut impl Effects) -> Result<(), NtStatus>
     where
         B: Default,
     {
@@ -130,14 +146,14 @@ impl<B: Body> Group<B> {
         };
         match self.connections.get(connection).map(|c| c.state) {
             Some(ConnectionState::Connected) => {
-                self.end_connection(connection, by_client, fx);
+                self.end_connection(connection, by_client, no_flush, fx);
                 Ok(())
             }
             _ => Err(STATUS_PORT_DISCONNECTED),
         }
     }
 
-    pub(super) fn end_connection(&mut self, connection: u64, by_client: bool, fx: &mut impl Effects)
+    fn end_connection(&mut self, connection: u64, by_client: bool, no_flush: bool, fx: &mut impl Effects)
     where
         B: Default,
     {
@@ -147,11 +163,11 @@ impl<B: Body> Group<B> {
         let objects = [c.client_object, c.server_object];
         self.fail_requests(connection, STATUS_PORT_DISCONNECTED, fx);
         if !by_client {
-            self.drop_from_main(connection, fx);
+            self.drop_from_main(connection, no_flush, fx);
         }
         if let Some(m) = self.messages.get_mut(notice).filter(|m| m.place == Place::Reserved) {
             m.body = Some(B::default());
-            self.post(notice, false, fx);
+            self.post(notice, Place::Queued, false, fx);
         }
         for object in objects {
             fx.readable(object, true);
@@ -174,26 +190,27 @@ impl<B: Body> Group<B> {
         self.closed = true;
         let mut index = 0;
         while let Some(connection) = self.connections.next_key(index) {
-            index = Table::<Connection, 16, 32>::index_of(connection) + 1;
+            index = Connections::index_of(connection) + 1;
             let Some(c) = self.connections.get(connection) else { continue };
             let (state, request) = (c.state, c.request);
             match state {
-                ConnectionState::Connected => self.end_connection(connection, false, fx),
+                ConnectionState::Connected => self.end_connection(connection, false, false, fx),
                 ConnectionState::Pending => self.cancel_request(connection, request, fx),
                 _ => {}
             }
         }
         let mut index = 0;
         while let Some(id) = self.messages.next_key(index) {
-            index = Table::<Message<B>, 16, 16>::index_of(id) + 1;
+            index = Messages::<B>::index_of(id) + 1;
             let m = self.message(id);
-            if m.to_client || m.place == Place::Replied || (m.place == Place::Reserved && m.connection != 0) {
+            if m.to_client
+                || m.place == Place::Replied
+                || (matches!(m.place, Place::Reserved | Place::Idle) && m.connection != 0)
+            {
                 continue;
             }
-            let waiter = m.waiter;
-            self.remove_message(id, fx);
-            if let Some(waiter) = waiter {
-                fx.wake(waiter, STATUS_PORT_DISCONNECTED, false);
+            if let Some(m) = self.detach(id, fx) {
+                m.wake_sender(STATUS_PORT_DISCONNECTED, fx);
             }
         }
         for (_, waiter) in core::mem::take(&mut self.waiters) {
@@ -202,14 +219,14 @@ impl<B: Body> Group<B> {
         self.object = NO_OBJECT;
     }
 
-    pub(super) fn cancel_request(&mut self, connection: u64, request: u64, fx: &mut impl Effects)
+    fn cancel_request(&mut self, connection: u64, request: u64, fx: &mut impl Effects)
     where
         B: Default,
     {
         let Some(m) = self.messages.get(request) else { return };
         let (waiter, place) = (m.waiter, m.place);
         if waiter.is_some() {
-            self.remove_message(request, fx);
+            self.detach(request, fx);
             self.fail_connect(connection, waiter, fx);
             return;
         }
@@ -232,7 +249,7 @@ impl<B: Body> Group<B> {
             m.message_type = LPC_CANCELED;
             m.to_client = true;
             m.body = Some(B::default());
-            self.link(id, false, fx);
+            self.link(id, Place::Queued, false, fx);
         }
         // One gets the notice; the others learn that nothing else will come.
         for waiter in waiters {

@@ -26,7 +26,7 @@ impl<B: Body> Group<B> {
         let id = u64::from(id);
         if let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Reserved) {
             m.sender = sender;
-            self.post(id, false, fx);
+            self.post(id, Place::Queued, false, fx);
         }
     }
 

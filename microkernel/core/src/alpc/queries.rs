@@ -1,6 +1,6 @@
 //! What can be asked about ports and messages.
 
-use super::{Body, ConnectionState, Group, MessageFacts, Place, PortFacts, Role, Sender};
+use super::{Body, Connection, ConnectionState, Group, MessageFacts, Place, PortFacts, Queue, Role, Sender};
 
 impl<B: Body> Group<B> {
     /// Facts about a port.
@@ -18,7 +18,9 @@ impl<B: Body> Group<B> {
         match role {
             Role::Connection => PortFacts {
                 state: u32::from(self.closed) << 3,
-                queued: self.main.count,
+                queued: self.for_server(),
+                large: self.large.count,
+                canceled: self.canceled.count,
                 pending: pending(false, None),
                 waiters: self.waiters.iter().filter(|(f, _)| *f == 0).count() as u32,
                 sequence: self.sequence,
@@ -36,7 +38,13 @@ impl<B: Body> Group<B> {
                         ConnectionState::Refused => 2,
                         ConnectionState::Cancelled | ConnectionState::Disconnected => 4,
                     },
-                    queued: if client { c.client_queue.count } else { c.in_main },
+                    queued: if client { c.for_client() } else { c.in_main },
+                    large: if client { c.client_large.count } else { self.in_queue(self.large, connection) },
+                    canceled: if client {
+                        c.client_canceled.count
+                    } else {
+                        self.in_queue(self.canceled, connection)
+                    },
                     pending: pending(client, Some(connection)),
                     waiters: if client {
                         c.client_waiters.len() as u32
@@ -58,6 +66,9 @@ impl<B: Body> Group<B> {
                 Place::Queued => 1,
                 Place::Pending => 2,
                 Place::Delivering => 3,
+                Place::Large => 4,
+                Place::Canceled => 5,
+                Place::Posted => 6,
                 Place::Reserved | Place::Replied | Place::Idle => return None,
             };
             Some(MessageFacts {
@@ -88,11 +99,22 @@ impl<B: Body> Group<B> {
         }
     }
 
-    /// Messages in the queue that a port receives from.
+    /// Messages in the queues that a port receives from.
     pub fn depth(&self, role: Role) -> u32 {
         match role {
-            Role::Connection | Role::Server(_) => self.main.count,
-            Role::Client(c) => self.connections.get(c).map_or(0, |c| c.client_queue.count),
+            Role::Connection | Role::Server(_) => self.for_server(),
+            Role::Client(c) => self.connections.get(c).map_or(0, Connection::for_client),
         }
+    }
+
+    /// Messages of one connection in a queue of the connection port.
+    fn in_queue(&self, queue: Queue, connection: u64) -> u32 {
+        let mut count = 0;
+        let mut id = queue.head;
+        while let Some(m) = self.messages.get(id) {
+            count += u32::from(m.connection == connection);
+            id = m.next;
+        }
+        count
     }
 }

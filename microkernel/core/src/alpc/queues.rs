@@ -1,8 +1,9 @@
 //! The queues of a port and who is woken for what lies in them.
 //!
-//! A queue is a list through the messages themselves: the main queue of the connection port, and one for each client.
-//! Everything that links or unlinks a message goes through here, so that a port is readable exactly while a receive
-//! would not wait, and no waiter sleeps beside a message that it may take.
+//! A queue is a list through the messages themselves. The connection port and each client have three: the main queue,
+//! the queue of messages that were too large for a receiver, and that of notices of cancellation. Everything that links
+//! or unlinks a message goes through here, so that a port is readable exactly while a receive would not wait, and no
+//! waiter sleeps beside a message that it may take.
 
 use super::{Body, ConnectionState, Effects, Group, MESSAGES, Message, NO_LINK, Place, Queue};
 use abi::status::*;
@@ -12,24 +13,38 @@ impl<B: Body> Group<B> {
         self.messages.get_mut(id).expect("a linked message exists")
     }
 
-    pub(super) fn queue(&mut self, to_client: bool, connection: u64) -> Option<&mut Queue> {
+    fn queue(&mut self, place: Place, to_client: bool, connection: u64) -> Option<&mut Queue> {
         if to_client {
-            self.connections.get_mut(connection).map(|c| &mut c.client_queue)
+            let c = self.connections.get_mut(connection)?;
+            Some(match place {
+                Place::Large => &mut c.client_large,
+                Place::Canceled => &mut c.client_canceled,
+                _ => &mut c.client_queue,
+            })
         } else {
-            Some(&mut self.main)
+            Some(match place {
+                Place::Large => &mut self.large,
+                Place::Canceled => &mut self.canceled,
+                _ => &mut self.main,
+            })
         }
     }
 
-    pub(super) fn link(&mut self, id: u64, at_head: bool, fx: &mut impl Effects) {
+    /// Messages in the queues of the connection port.
+    pub(super) const fn for_server(&self) -> u32 {
+        self.main.count + self.large.count + self.canceled.count
+    }
+
+    /// Puts a message into the queue for its place.
+    pub(super) fn link(&mut self, id: u64, place: Place, at_head: bool, fx: &mut impl Effects) {
         let (to_client, connection) = {
             let m = self.message(id);
-            m.place = Place::Queued;
+            m.place = place;
             (m.to_client, m.connection)
         };
-        let Some(queue) = self.queue(to_client, connection) else { return };
+        let Some(queue) = self.queue(place, to_client, connection) else { return };
         let (head, tail) = (queue.head, queue.tail);
         queue.count += 1;
-        let first = queue.count == 1;
         if at_head || tail == NO_LINK {
             queue.head = id;
         }
@@ -46,11 +61,11 @@ impl<B: Body> Group<B> {
             self.message(next).prev = id;
         }
         if to_client {
-            if let Some(c) = self.connections.get(connection).filter(|_| first) {
+            if let Some(c) = self.connections.get(connection).filter(|c| c.for_client() == 1) {
                 fx.readable(c.client_object, true);
             }
         } else {
-            if first {
+            if self.for_server() == 1 {
                 fx.readable(self.object, true);
             }
             if let Some(c) = self.connections.get_mut(connection) {
@@ -64,7 +79,7 @@ impl<B: Body> Group<B> {
 
     pub(super) fn unlink(&mut self, id: u64, fx: &mut impl Effects) {
         let m = self.message(id);
-        let (prev, next, to_client, connection) = (m.prev, m.next, m.to_client, m.connection);
+        let (place, prev, next, to_client, connection) = (m.place, m.prev, m.next, m.to_client, m.connection);
         (m.prev, m.next) = (NO_LINK, NO_LINK);
         if prev != NO_LINK {
             self.message(prev).next = next;
@@ -72,7 +87,7 @@ impl<B: Body> Group<B> {
         if next != NO_LINK {
             self.message(next).prev = prev;
         }
-        let Some(queue) = self.queue(to_client, connection) else { return };
+        let Some(queue) = self.queue(place, to_client, connection) else { return };
         if queue.head == id {
             queue.head = next;
         }
@@ -80,16 +95,15 @@ impl<B: Body> Group<B> {
             queue.tail = prev;
         }
         queue.count -= 1;
-        let empty = queue.count == 0;
         if to_client {
-            if let Some(c) = self.connections.get(connection).filter(|_| empty) {
+            if let Some(c) = self.connections.get(connection).filter(|c| c.for_client() == 0) {
                 fx.readable(
                     c.client_object,
                     c.state != ConnectionState::Connected && c.state != ConnectionState::Pending,
                 );
             }
         } else {
-            if empty {
+            if self.for_server() == 0 {
                 fx.readable(self.object, false);
             }
             if let Some(c) = self.connections.get_mut(connection) {
@@ -122,7 +136,7 @@ impl<B: Body> Group<B> {
     /// Wakes one thread that may receive what is queued, for one that was chosen but takes nothing.
     pub(super) fn pass_turn(&mut self, to_client: bool, connection: u64, fx: &mut impl Effects) {
         if to_client {
-            if self.connections.get(connection).is_some_and(|c| c.client_queue.count > 0) {
+            if self.connections.get(connection).is_some_and(|c| c.for_client() > 0) {
                 self.notify(true, connection, false, fx);
             }
             return;
@@ -130,19 +144,21 @@ impl<B: Body> Group<B> {
         if self.waiters.is_empty() {
             return;
         }
-        let mut id = self.main.head;
-        while let Some(m) = self.messages.get(id) {
-            let (from, next) = (m.connection, m.next);
-            if self.waiters.iter().any(|(filter, _)| *filter == 0 || *filter == from) {
-                self.notify(false, from, false, fx);
-                return;
+        for mut id in [self.canceled.head, self.large.head, self.main.head] {
+            while let Some(m) = self.messages.get(id) {
+                let (from, next) = (m.connection, m.next);
+                if self.waiters.iter().any(|(filter, _)| *filter == 0 || *filter == from) {
+                    self.notify(false, from, false, fx);
+                    return;
+                }
+                id = next;
             }
-            id = next;
         }
     }
 
-    pub(super) fn post(&mut self, id: u64, soon: bool, fx: &mut impl Effects) {
-        self.link(id, false, fx);
+    /// Queues a message and wakes a thread for it.
+    pub(super) fn post(&mut self, id: u64, place: Place, soon: bool, fx: &mut impl Effects) {
+        self.link(id, place, false, fx);
         let m = self.message(id);
         let (to_client, connection) = (m.to_client, m.connection);
         self.notify(to_client, connection, soon, fx);
@@ -155,11 +171,42 @@ impl<B: Body> Group<B> {
         self.messages.insert(message).map_err(|_| refused)
     }
 
-    /// Takes a message out of wherever it is.
+    /// Takes a message out of wherever it is. Threads that are called back in its course learn that no answer will come.
     pub(super) fn remove_message(&mut self, id: u64, fx: &mut impl Effects) -> Option<Message<B>> {
-        if self.messages.get(id)?.place == Place::Queued {
+        let removed = self.detach(id, fx)?;
+        self.lose_callbacks(removed.callback, STATUS_LPC_REPLY_LOST, fx);
+        Some(removed)
+    }
+
+    /// Ends a chain of call backs that begins with this one.
+    pub(super) fn lose_callbacks(&mut self, mut callback: u64, status: NtStatus, fx: &mut impl Effects) {
+        while let Some(lost) = self.detach(callback, fx) {
+            lost.wake_sender(status, fx);
+            callback = lost.callback;
+        }
+    }
+
+    /// Takes one message out; what depends on it is the caller's business. One that was sent with a reserve goes back there.
+    pub(super) fn detach(&mut self, id: u64, fx: &mut impl Effects) -> Option<Message<B>> {
+        let m = self.messages.get(id)?;
+        let (parent, place, reserve) = (m.parent, m.place, m.reserve);
+        if place.is_queue() {
             self.unlink(id, fx);
         }
-        self.messages.remove(id)
+        if let Some(above) = self.messages.get_mut(parent).filter(|above| above.callback == id) {
+            above.callback = 0;
+        }
+        let removed = if reserve == 0 { self.messages.remove(id) } else { self.return_to_reserve(id) }?;
+        self.uncount(&removed, fx);
+        Some(removed)
+    }
+}
+
+impl<B> Message<B> {
+    /// Wakes its blocked sender, unless that is on its way already.
+    pub(super) fn wake_sender(&self, status: NtStatus, fx: &mut impl Effects) {
+        if let Some(waiter) = self.waiter.filter(|_| !self.called) {
+            fx.wake(waiter, status, false);
+        }
     }
 }

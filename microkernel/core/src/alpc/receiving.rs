@@ -1,40 +1,86 @@
 //! Receiving: which message a port gets next, its delivery, and the threads that wait for one.
 
 use super::{
-    Body, ConnectionState, Delivery, Effects, Group, NO_LINK, Place, Received, Role, Sender, Waiter,
+    Body, ConnectionState, Delivery, Effects, Group, NO_LINK, Place, RECEIVERS, Received, Role, Sender,
+    Waiter,
 };
 use crate::{NoMemory, try_push};
-use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_REQUEST};
+use abi::alpc::{LPC_CANCELED, LPC_CONNECTION_REQUEST};
 use abi::status::*;
 
+/// What a port may receive next.
+enum Next {
+    /// A message.
+    Message(u64),
+    /// A message of the main queue that is too large.
+    TooLarge(u64),
+    /// Nothing but large messages, the first of which needs this much room.
+    Needs(usize),
+    /// Nothing; the status if nothing will ever come.
+    Nothing(Option<NtStatus>),
+}
+
 impl<B: Body> Group<B> {
-    /// The first message that a port may receive; if there is none, the status if none will ever come.
-    pub(super) fn first_for(&self, role: Role) -> Result<u64, Option<NtStatus>> {
-        let (id, end) = match role {
-            Role::Connection => (self.main.head, self.closed.then_some(STATUS_PORT_CLOSED)),
+    /// The first message from `id` on of a queue that a port may receive and that `fits`.
+    fn first(&self, mut id: u64, role: Role, fits: impl Fn(usize) -> bool) -> Option<(u64, usize)> {
+        while let Some(m) = self.messages.get(id) {
+            let length = m.body.as_ref().map_or(0, B::data_length);
+            let mine = !matches!(role, Role::Server(connection) if m.connection != connection);
+            if mine && fits(length) {
+                return Some((id, length));
+            }
+            id = m.next;
+        }
+        None
+    }
+
+    /// Notices of cancellation come first, then what was too large before and fits now, then the main queue.
+    fn next_for(&self, role: Role, room: usize) -> Next {
+        let ([canceled, large, main], end) = match role {
+            Role::Connection => (
+                [self.canceled.head, self.large.head, self.main.head],
+                self.closed.then_some(STATUS_PORT_CLOSED),
+            ),
             Role::Server(connection) => {
-                let c = self.connections.get(connection).ok_or(Some(STATUS_PORT_DISCONNECTED))?;
-                let mut id = if c.in_main == 0 { NO_LINK } else { self.main.head };
-                while let Some(m) = self.messages.get(id).filter(|m| m.connection != connection) {
-                    id = m.next;
-                }
-                (id, (c.state == ConnectionState::Disconnected).then_some(STATUS_PORT_DISCONNECTED))
+                let Some(c) = self.connections.get(connection) else {
+                    return Next::Nothing(Some(STATUS_PORT_DISCONNECTED));
+                };
+                let heads = if c.in_main == 0 {
+                    [NO_LINK; 3]
+                } else {
+                    [self.canceled.head, self.large.head, self.main.head]
+                };
+                (heads, (c.state == ConnectionState::Disconnected).then_some(STATUS_PORT_DISCONNECTED))
             }
             Role::Client(connection) => {
-                let c = self.connections.get(connection).ok_or(Some(STATUS_PORT_DISCONNECTED))?;
+                let Some(c) = self.connections.get(connection) else {
+                    return Next::Nothing(Some(STATUS_PORT_DISCONNECTED));
+                };
                 let end = match c.state {
                     ConnectionState::Pending | ConnectionState::Connected => None,
                     ConnectionState::Refused => Some(STATUS_PORT_CONNECTION_REFUSED),
                     ConnectionState::Cancelled => Some(STATUS_UNSUCCESSFUL),
                     ConnectionState::Disconnected => Some(STATUS_PORT_DISCONNECTED),
                 };
-                (c.client_queue.head, end)
+                ([c.client_canceled.head, c.client_large.head, c.client_queue.head], end)
             }
         };
-        if id == NO_LINK { Err(end) } else { Ok(id) }
+        let notice = self.first(canceled, role, |_| true);
+        if let Some((id, _)) = notice.or_else(|| self.first(large, role, |length| length <= room)) {
+            return Next::Message(id);
+        }
+        match self.first(main, role, |_| true) {
+            Some((id, length)) if length <= room => Next::Message(id),
+            Some((id, _)) => Next::TooLarge(id),
+            None => match self.first(large, role, |_| true) {
+                Some((_, length)) => Next::Needs(length),
+                None => Next::Nothing(end),
+            },
+        }
     }
 
-    /// Starts to receive the next message for a port into a buffer of `room` payload bytes.
+    /// Starts to receive the next message for a port into a buffer of `room` payload bytes. One that is too large goes to
+    /// the large-message queue, where it is in nobody's way.
     pub fn receive(
         &mut self,
         role: Role,
@@ -42,9 +88,15 @@ impl<B: Body> Group<B> {
         receiver: Sender,
         fx: &mut impl Effects,
     ) -> Received<B> {
-        let id = match self.first_for(role) {
-            Ok(id) => id,
-            Err(end) => {
+        let length = match self.next_for(role, room) {
+            Next::Message(id) => {
+                let received = self.deliver(id, receiver, fx);
+                if role == Role::Connection {
+                    self.wake_filtered(fx);
+                }
+                return received;
+            }
+            Next::Nothing(end) => {
                 // What a thread at a communication port was woken for may have been taken by a thread at the
                 // connection port that was woken for something else.
                 if matches!(role, Role::Server(_)) {
@@ -52,25 +104,25 @@ impl<B: Body> Group<B> {
                 }
                 return end.map_or(Received::Empty, Received::Status);
             }
+            Next::TooLarge(id) => {
+                self.unlink(id, fx);
+                self.link(id, Place::Large, false, fx);
+                self.message(id).body.as_ref().map_or(0, B::data_length)
+            }
+            Next::Needs(length) => length,
         };
-        let m = self.message(id);
-        let (to_client, connection) = (m.to_client, m.connection);
-        let length = m.body.as_ref().map_or(0, B::data_length);
-        if length > room {
-            // Another waiter may have the room.
-            self.pass_turn(to_client, connection, fx);
-            return Received::TooSmall(length);
-        }
-        let received = self.deliver(id, receiver, fx);
-        if role == Role::Connection {
-            self.wake_filtered(fx);
-        }
-        received
+        // Another waiter may have the room.
+        let (to_client, connection) = match role {
+            Role::Client(connection) => (true, connection),
+            Role::Connection | Role::Server(_) => (false, 0),
+        };
+        self.pass_turn(to_client, connection, fx);
+        Received::TooSmall(length)
     }
 
     /// A thread at the connection port takes the first message, which may not be the one it was woken for: threads
     /// at communication ports that might wait for that one are woken.
-    pub(super) fn wake_filtered(&mut self, fx: &mut impl Effects) {
+    fn wake_filtered(&mut self, fx: &mut impl Effects) {
         let connections = &self.connections;
         self.waiters.retain(|(filter, waiter)| {
             let helped = connections.get(*filter).is_some_and(|c| c.in_main > 0);
@@ -81,7 +133,7 @@ impl<B: Body> Group<B> {
         });
     }
 
-    pub(super) fn deliver(&mut self, id: u64, receiver: Sender, fx: &mut impl Effects) -> Received<B> {
+    fn deliver(&mut self, id: u64, receiver: Sender, fx: &mut impl Effects) -> Received<B> {
         self.unlink(id, fx);
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
@@ -91,26 +143,31 @@ impl<B: Body> Group<B> {
         m.sequence = sequence;
         let (connection, to_client) = (m.connection, m.to_client);
         let (message_type, sender, object) = (m.message_type, m.sender, m.object);
+        let (origin, is_callback) = (if m.origin == 0 { id } else { m.origin }, m.parent != 0);
+        let message_context = m.contexts[RECEIVERS];
         let body = m.body.take();
         let (context, depth) = match self.connections.get(connection) {
-            Some(c) if to_client => (0, c.client_queue.count),
-            Some(c) => (c.context, self.main.count),
-            None => (object.map_or(0, |o| o.context), self.main.count),
+            Some(c) if to_client => (0, c.for_client()),
+            Some(c) => (c.context, self.for_server()),
+            None => (object.map_or(0, |o| o.context), self.for_server()),
         };
         match body {
             Some(body) => Received::Message(Delivery {
-                id: id as u32,
+                key: id as u32,
+                id: origin as u32,
+                callback_id: if is_callback { id as u32 } else { 0 },
                 message_type,
                 sender,
                 connection,
                 context,
+                message_context,
                 object,
                 sequence,
                 depth,
                 body,
             }),
             None => {
-                self.messages.remove(id);
+                self.detach(id, fx);
                 Received::Empty
             }
         }
@@ -118,50 +175,59 @@ impl<B: Body> Group<B> {
 
     /// The message reached the receiver. A request is now owed a reply, and keeps `kept` of its body until it is
     /// answered, released or withdrawn. Anything else is done with, unless `kept` is something that its receiver has to
-    /// give back ([`Group::reply`]) or that goes with the connection. `false` when its sender has gone meanwhile.
-    pub fn end_delivery(&mut self, id: u32, kept: Option<B>) -> bool {
-        let id = u64::from(id);
-        let Some(m) = self.messages.get(id).filter(|m| m.place == Place::Delivering) else {
+    /// give back ([`Group::reply`], [`Group::release`]) or that goes with the connection. `false` when its sender has gone
+    /// meanwhile.
+    pub fn end_delivery(&mut self, key: u32, kept: Option<B>, fx: &mut impl Effects) -> bool
+    where
+        B: Default,
+    {
+        let id = u64::from(key);
+        let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Delivering) else {
             return false;
         };
-        let request = matches!(m.message_type & 0xFF, LPC_REQUEST | LPC_CONNECTION_REQUEST);
-        let connected = match self.connections.get(m.connection) {
+        let held = kept.is_some();
+        m.place = Place::Pending;
+        m.body = kept;
+        let (gone, cancel, connection) = (m.gone, m.cancel, m.connection);
+        let (owed, waits) = (m.is_owed_answer(), m.waiter.is_some() || m.kind() == LPC_CONNECTION_REQUEST);
+        let connected = match self.connections.get(connection) {
             Some(c) => c.state == ConnectionState::Connected,
-            None => m.connection == 0,
+            None => connection == 0,
         };
-        if request || (kept.is_some() && connected) {
-            let m = self.message(id);
-            m.place = Place::Pending;
-            m.body = kept;
-            m.message_type |= if request { 0 } else { LPC_CONTINUATION_REQUIRED };
-        } else {
-            self.messages.remove(id);
+        let stays = waits || connected && (owed || held && m.reserve == 0);
+        if gone || !stays {
+            self.detach(id, fx);
+        } else if let Some(by_sender) = cancel {
+            self.finish_cancel(id, by_sender, true, fx);
         }
-        true
-    }
-
-    /// What a pending message that was received through this port keeps of its body.
-    pub fn kept(&mut self, role: Role, id: u32) -> Option<&mut B> {
-        self.answerable(role, id).ok()?;
-        self.messages.get_mut(u64::from(id))?.body.as_mut()
+        !gone
     }
 
     /// The message could not be copied out: back to the front of its queue, for whoever receives next. It is gone if
     /// the client that it is for, or whose connection request it is, has closed.
-    pub fn undo_delivery(&mut self, id: u32, body: B, fx: &mut impl Effects) {
-        let id = u64::from(id);
+    pub fn undo_delivery(&mut self, key: u32, body: B, fx: &mut impl Effects)
+    where
+        B: Default,
+    {
+        let id = u64::from(key);
         let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Delivering) else { return };
+        m.place = Place::Pending;
         m.body = Some(body);
-        let (to_client, connection) = (m.to_client, m.connection);
+        let (to_client, connection, cancel, gone) = (m.to_client, m.connection, m.cancel, m.gone);
+        let place = if m.kind() == LPC_CANCELED && m.origin != 0 { Place::Canceled } else { Place::Queued };
         let wanted = match self.connections.get(connection) {
             Some(c) => !to_client || c.client_open,
-            None => connection == 0,
+            None => connection == 0 && !to_client,
         };
-        if !wanted {
-            self.messages.remove(id);
+        if !wanted || gone {
+            self.remove_message(id, fx);
             return;
         }
-        self.link(id, true, fx);
+        if let Some(by_sender) = cancel {
+            self.finish_cancel(id, by_sender, false, fx);
+            return;
+        }
+        self.link(id, place, true, fx);
         self.notify(to_client, connection, false, fx);
     }
 

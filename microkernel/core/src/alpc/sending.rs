@@ -1,169 +1,123 @@
-//! Sending: requests, datagrams and replies, and what a blocked sender does when it wakes.
+//! Sending: requests, asynchronous requests and datagrams.
 
 use super::{
-    Body, ConnectionState, Delivery, Effects, Group, Message, ObjectContext, Place, Role, Sender, Waiter,
+    Body, ConnectionState, Effects, Group, Message, ObjectContext, Place, RECEIVERS, Role, SENDERS, Sender,
+    Waiter,
 };
-use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM, LPC_REPLY, LPC_REQUEST};
+use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM, LPC_REQUEST};
 use abi::status::*;
 
+/// What is sent, besides its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Post {
+    /// Who sends.
+    pub sender: Sender,
+    /// A request: the thread that blocks for the reply.
+    pub waiter: Option<Waiter>,
+    /// Nobody waits and no answer is wanted: the message is gone when it was received. Without this it is an
+    /// asynchronous request, which the receiver answers or releases.
+    pub release: bool,
+    /// The sender's MessageContext.
+    pub context: u64,
+    /// [`Group::wait_references`] waits for the end of it.
+    pub tracked: bool,
+}
+
+impl Post {
+    /// A request of a thread that blocks.
+    pub const fn request(sender: Sender, waiter: Waiter) -> Self {
+        Self { sender, waiter: Some(waiter), release: false, context: 0, tracked: false }
+    }
+
+    /// A message that wants no answer.
+    pub const fn datagram(sender: Sender) -> Self {
+        Self { sender, waiter: None, release: true, context: 0, tracked: false }
+    }
+
+    const fn message_type(&self) -> u16 {
+        match self.waiter {
+            Some(_) => LPC_REQUEST | LPC_CONTINUATION_REQUIRED,
+            None if self.release => LPC_DATAGRAM,
+            None => LPC_DATAGRAM | LPC_CONTINUATION_REQUIRED,
+        }
+    }
+}
+
 impl<B: Body> Group<B> {
-    /// Sends a request (with a waiter, which blocks for the reply) or a datagram.
-    pub fn send(
-        &mut self,
-        role: Role,
-        sender: Sender,
-        body: B,
-        waiter: Option<Waiter>,
-        fx: &mut impl Effects,
-    ) -> Result<u32, NtStatus> {
+    /// Which connection a port sends on, and which way.
+    pub(super) fn direction(&self, role: Role) -> Result<(u64, bool), NtStatus> {
         let (connection, to_client) = match role {
             Role::Connection => return Err(STATUS_LPC_INVALID_CONNECTION_USAGE),
             Role::Server(connection) => (connection, true),
             Role::Client(connection) => (connection, false),
         };
         match self.connections.get(connection).map(|c| c.state) {
-            Some(ConnectionState::Connected) => {}
-            Some(ConnectionState::Refused) => return Err(STATUS_PORT_CONNECTION_REFUSED),
-            _ => return Err(STATUS_PORT_DISCONNECTED),
+            Some(ConnectionState::Connected) => Ok((connection, to_client)),
+            Some(ConnectionState::Refused) => Err(STATUS_PORT_CONNECTION_REFUSED),
+            _ => Err(STATUS_PORT_DISCONNECTED),
         }
-        self.send_to(connection, to_client, None, sender, body, waiter, fx)
+    }
+
+    /// Sends a request, an asynchronous request or a datagram. Returns its id. STATUS_QUOTA_EXCEEDED when too many that
+    /// nobody waits for have not been received or answered yet.
+    pub fn send(&mut self, role: Role, post: &Post, body: B, fx: &mut impl Effects) -> Result<u32, NtStatus> {
+        let (connection, to_client) = self.direction(role)?;
+        self.send_to(connection, to_client, None, post, body, fx)
     }
 
     /// Sends a request or datagram on a server object.
     pub fn send_on_object(
         &mut self,
         object: ObjectContext,
-        sender: Sender,
+        post: &Post,
         body: B,
-        waiter: Option<Waiter>,
         fx: &mut impl Effects,
     ) -> Result<u32, NtStatus> {
         if self.closed {
             return Err(STATUS_PORT_DISCONNECTED);
         }
-        self.send_to(0, false, Some(object), sender, body, waiter, fx)
+        // An answer could come to nobody: there is no port to receive it on.
+        let post = Post { release: post.waiter.is_none(), tracked: false, ..*post };
+        self.send_to(0, false, Some(object), &post, body, fx)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message")]
-    pub(super) fn send_to(
+    fn send_to(
         &mut self,
         connection: u64,
         to_client: bool,
         object: Option<ObjectContext>,
-        sender: Sender,
+        post: &Post,
         body: B,
-        waiter: Option<Waiter>,
         fx: &mut impl Effects,
     ) -> Result<u32, NtStatus> {
-        let message_type =
-            if waiter.is_some() { LPC_REQUEST | LPC_CONTINUATION_REQUIRED } else { LPC_DATAGRAM };
-        let message = Message::new(message_type, sender, connection, to_client);
-        let id = self.add_message(Message { object, body: Some(body), waiter, ..message })?;
-        self.post(id, waiter.is_some(), fx);
+        let process = post.sender.process;
+        let cost = match post.waiter {
+            Some(_) => 0,
+            None => self.count(connection, to_client, process, body.data_length())?,
+        };
+        let message = Message { object, body: Some(body), cost, ..post.message(connection, to_client) };
+        let id = match self.add_message(message) {
+            Ok(id) => id,
+            Err(status) => {
+                self.uncount_parts(connection, to_client, process, cost);
+                return Err(status);
+            }
+        };
+        if post.tracked {
+            self.track(connection, to_client);
+        }
+        self.post(id, Place::Queued, post.waiter.is_some(), fx);
         Ok(id as u32)
     }
+}
 
-    /// Checks that a pending message may be answered or given back through this port.
-    pub(super) fn answerable(&self, role: Role, id: u32) -> Result<(), NtStatus> {
-        let m = self.messages.get(u64::from(id)).ok_or(STATUS_MESSAGE_NOT_FOUND)?;
-        let right_side = match role {
-            Role::Connection => !m.to_client,
-            Role::Server(connection) => !m.to_client && m.connection == connection,
-            Role::Client(connection) => m.to_client && m.connection == connection,
-        };
-        if !right_side || m.message_type & 0xFF == LPC_CONNECTION_REQUEST {
-            return Err(STATUS_MESSAGE_NOT_FOUND);
-        }
-        match m.place {
-            Place::Pending => Ok(()),
-            _ => Err(STATUS_MESSAGE_NOT_FOUND),
-        }
-    }
-
-    /// Answers a pending request. Any other message that its receiver holds is given back by it, and `body` goes nowhere.
-    pub fn reply(
-        &mut self,
-        role: Role,
-        id: u32,
-        sender: Sender,
-        body: B,
-        fx: &mut impl Effects,
-    ) -> Result<(), NtStatus> {
-        self.answerable(role, id)?;
-        let id = u64::from(id);
-        if self.message(id).message_type & 0xFF == LPC_REQUEST {
-            self.answer(id, sender, LPC_REPLY, body, fx);
-        } else {
-            self.messages.remove(id);
-        }
-        Ok(())
-    }
-
-    /// The blocked sender takes its answer. `None` when there is none (yet).
-    pub fn take_reply(&mut self, id: u32) -> Option<Delivery<B>> {
-        let delivery = self.claim_reply(id)?;
-        self.end_delivery(id, None);
-        Some(delivery)
-    }
-
-    /// The blocked sender starts to take its answer; [`Group::end_delivery`] must follow.
-    fn claim_reply(&mut self, id: u32) -> Option<Delivery<B>> {
-        let m = self.messages.get_mut(u64::from(id)).filter(|m| m.place == Place::Replied)?;
-        let body = m.body.take()?;
-        m.place = Place::Delivering;
-        m.to_client = !m.to_client;
-        m.waiter = None;
-        Some(Delivery {
-            id,
-            message_type: m.message_type,
-            sender: m.sender,
-            connection: m.connection,
-            context: 0,
-            object: None,
-            sequence: m.sequence,
-            depth: 0,
-            body,
-        })
-    }
-
-    /// As [`Group::abandon`], but an answer is only being delivered: [`Group::end_delivery`] must follow.
-    pub fn claim(&mut self, id: u32, fx: &mut impl Effects) -> Option<Delivery<B>> {
-        let answer = self.claim_reply(id);
-        if answer.is_none() {
-            self.remove_message(u64::from(id), fx);
-        }
-        answer
-    }
-
-    /// The blocked sender gives up. If the answer is there already it is returned, else the message is gone.
-    pub fn abandon(&mut self, id: u32, fx: &mut impl Effects) -> Option<Delivery<B>> {
-        if let Some(delivery) = self.take_reply(id) {
-            return Some(delivery);
-        }
-        self.remove_message(u64::from(id), fx);
-        None
-    }
-
-    /// A client that gave up connecting: its connection goes too.
-    pub fn abandon_connect(
-        &mut self,
-        connection: u64,
-        id: u32,
-        fx: &mut impl Effects,
-    ) -> Option<Delivery<B>> {
-        let answer = self.claim_connect(connection, id, fx);
-        self.end_delivery(id, None);
-        answer
-    }
-
-    /// As [`Group::abandon_connect`], but an answer is only being delivered: [`Group::end_delivery`] must follow.
-    pub fn claim_connect(&mut self, connection: u64, id: u32, fx: &mut impl Effects) -> Option<Delivery<B>> {
-        let answer = self.claim(id, fx);
-        if answer.is_none()
-            && self.connections.get(connection).is_some_and(|c| c.state == ConnectionState::Pending)
-        {
-            self.connections.remove(connection);
-        }
-        answer
+impl Post {
+    pub(super) const fn message<B>(&self, connection: u64, to_client: bool) -> Message<B> {
+        let mut message = Message::new(self.message_type(), self.sender, connection, to_client);
+        message.waiter = self.waiter;
+        message.contexts[SENDERS] = self.context;
+        message.contexts[RECEIVERS] = 0;
+        message.tracked = self.tracked;
+        message
     }
 }

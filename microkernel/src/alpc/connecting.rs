@@ -1,0 +1,146 @@
+//! Connecting, accepting, refusing, disconnecting.
+//!
+//! Called by [`crate::sys::alpc`] with checked arguments; user memory is touched only while no lock is held.
+
+use crate::alpc::attributes::Sending;
+use crate::alpc::group::Fx;
+use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
+use crate::alpc::ops::{Via, me, waiting};
+use crate::alpc::port::{Port, max_length, new_signal};
+use crate::ke::sched;
+use crate::kref::Ref;
+use crate::trace;
+use abi::NtStatus;
+use abi::alpc::*;
+use abi::arg::{In, InOut};
+use abi::info::WAIT_REASON_LPC_REPLY;
+use abi::status::*;
+use abi::trace::*;
+use antares_core::alpc::{Body as _, Delivery, NO_OBJECT, Role};
+
+/// What NtAlpcConnectPortEx was given.
+pub struct Connect<'a> {
+    /// Connection port.
+    pub port: &'a Port,
+    /// Connection message, if any.
+    pub message: InOut<PortMessage>,
+    /// Its attributes.
+    pub attributes: InOut<AlpcMessageAttributes>,
+    /// Where the answer goes, if there is a message buffer.
+    pub buffer: Option<ReceiveBuffer>,
+    /// Of the client port.
+    pub port_attributes: &'a AlpcPortAttributes,
+    /// Block until the answer.
+    pub sync: bool,
+    /// Deadline of that.
+    pub deadline: u64,
+}
+
+/// Asks for a connection. On success the new client port, which the caller gives a handle or closes.
+pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatus> {
+    let Connect { port, message, attributes, buffer, port_attributes, sync, deadline } = request;
+    let group = &port.group;
+    let quota = sched::current().process.quota();
+    let body = if message.is_null() {
+        Body::empty(&quota)?
+    } else {
+        let longest = max_length(port_attributes).map_or(0, |length| length.min(group.max_length));
+        let header = read_header(In::at(message.address()), longest)?;
+        let sending = Sending { group, port: None };
+        capture(In::at(message.address()), &header, *attributes, &sending)?
+    };
+    let signal = new_signal(port_attributes.flags)?;
+    let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
+    let waiter = sync.then(sched::prepare_park);
+    let via = Via::Port(port);
+    let details = trace::Details::of(LPC_CONNECTION_REQUEST, body.data_length() as u16, body.has_handle());
+    let asked = group.lock().connect(me(), body, waiter, object, &mut Fx::new(*sync));
+    via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
+    let (connection, id) = asked?;
+    if let Some(waiter) = waiter {
+        let status = waiting(port.id, id, || sched::park(waiter, *deadline, WAIT_REASON_LPC_REPLY));
+        let answer = group.lock().take_connect(connection, id, &mut Fx::new(false));
+        let Some(delivery) = answer else {
+            let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
+            via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
+            return Ok(Err(status));
+        };
+        let delivered = match buffer {
+            None => Ok(0),
+            Some(buffer) if delivery.body.data_length() > buffer.room => {
+                Err(buffer.too_small(delivery.body.data_length()))
+            }
+            Some(buffer) => buffer.deliver(None, &delivery),
+        };
+        via.event(
+            TRACE_CONNECTED,
+            trace::Details::delivery(&delivery).with(delivered.map(|_| id), || delivery.sender.process),
+        );
+        let Delivery { key, body, .. } = delivery;
+        let kept = delivered.is_ok().then(|| body.keep()).flatten();
+        group.lock().end_delivery(key, kept, &mut Fx::new(false));
+        if let Err(status) = delivered {
+            group.lock().close_client(connection, &mut Fx::new(false));
+            return Err(status);
+        }
+    }
+    let owner = sched::current().process.id();
+    let role = Role::Client(connection);
+    let made = Port::new_communication(&quota, group, role, port_attributes, owner, signal);
+    match made {
+        Ok(port) => Ok(Ok(port)),
+        Err((status, signal)) => {
+            group.lock().close_client(connection, &mut Fx::new(false));
+            drop(signal);
+            Err(status)
+        }
+    }
+}
+
+/// Accepts a connection request; payload and attributes go to the client. Returns the server communication port.
+pub fn accept(
+    port: &Port,
+    request: In<PortMessage>,
+    attributes: InOut<AlpcMessageAttributes>,
+    port_attributes: &AlpcPortAttributes,
+    context: u64,
+) -> Result<Ref<Port>, NtStatus> {
+    let group = &port.group;
+    let longest = max_length(port_attributes)?.min(port.max_length());
+    let header = read_header(request, longest)?;
+    let body = capture(request, &header, attributes, &Sending { group, port: None })?;
+    let has_handle = body.has_handle();
+    let signal = new_signal(port_attributes.flags)?;
+    let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
+    let accepted = group.lock().accept(header.message_id, me(), context, object, body, &mut Fx::new(false));
+    let details = trace::Details::of(LPC_CONNECTION_REPLY, header.data_length, has_handle);
+    let peer = || accepted.map_or(0, |c| group.lock().peer(Role::Server(c)));
+    Via::Port(port).event(TRACE_ACCEPT, details.with(accepted.map(|_| header.message_id), peer));
+    let connection = accepted?;
+    let process = &sched::current().process;
+    let role = Role::Server(connection);
+    let quota = process.quota();
+    let made = Port::new_communication(&quota, group, role, port_attributes, process.id(), signal);
+    made.map_err(|(status, signal)| {
+        group.lock().close_server(connection, &mut Fx::new(false));
+        drop(signal);
+        status
+    })
+}
+
+/// Refuses a connection request.
+pub fn refuse(port: &Port, request: In<PortMessage>) -> Result<(), NtStatus> {
+    let header = read_header(request, port.group.max_length)?;
+    let result = port.group.lock().refuse(header.message_id, &mut Fx::new(false));
+    let details = trace::Details::of(LPC_CONNECTION_REPLY, 0, false);
+    Via::Port(port).event(TRACE_REFUSE, details.with(result.map(|()| header.message_id), || 0));
+    result
+}
+
+/// Ends a connection from this side. `no_flush`: what the client had sent can still be received.
+pub fn disconnect(port: &Port, no_flush: bool) -> Result<(), NtStatus> {
+    let result = port.group.lock().disconnect(port.role, no_flush, &mut Fx::new(false));
+    let details = trace::Details::default().with(result.map(|()| 0), || 0);
+    Via::Port(port).event(TRACE_DISCONNECT, details);
+    result
+}
