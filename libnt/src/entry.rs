@@ -50,6 +50,7 @@ impl<T: Termination> Termination for Result<T, NtStatus> {
 pub unsafe fn start<T: Termination>(parameters: u64, main: fn() -> T) -> ! {
     // SAFETY: the block lies in the process for all its life and nobody writes it.
     unsafe { read_parameters(parameters) };
+    crate::apc::install();
     exit(main().report())
 }
 

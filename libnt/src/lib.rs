@@ -22,7 +22,7 @@
 //! * Logic without system calls ([`params`], [`loader`], [`alpc::attributes`]) also builds on the host and is tested there.
 //!
 //! Map: [`sys`] system calls; [`entry`], [`env`], [`params`] start and arguments; [`io`] console; [`process`], [`thread`],
-//! [`event`], [`wait`], [`sync`], [`time`] execution; [`memory`], [`section`], [`heap`] memory; [`handle`] handles;
+//! [`event`], [`wait`], [`completion`], [`apc`], [`sync`], [`time`] execution; [`memory`], [`section`], [`heap`] memory; [`handle`] handles;
 //! [`token`] who one acts as; [`ob`] names; [`alpc`] ports and messages; [`rpc`] typed clients and servers; [`session`] smss; [`resource`] hardware;
 //! [`info`] system queries; [`nt`] NT-named functions beyond the kernel's.
 
@@ -31,6 +31,8 @@
 extern crate alloc;
 
 pub mod alpc;
+pub mod apc;
+pub mod completion;
 pub mod entry;
 pub mod env;
 pub mod event;

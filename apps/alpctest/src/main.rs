@@ -17,6 +17,7 @@
 
 extern crate alloc;
 
+mod completion;
 mod connecting;
 mod ends;
 mod fast;
@@ -59,4 +60,5 @@ fn run(test: &mut Test) {
     ends::run(test);
     handles::run(test);
     fast::run(test);
+    completion::run(test);
 }

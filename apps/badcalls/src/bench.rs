@@ -13,6 +13,7 @@ use libnt::abi::ps::{THREAD_CREATE_FLAGS_CREATE_SUSPENDED, WAIT_ANY};
 use libnt::abi::se::{TOKEN_ALL_ACCESS, TOKEN_PRIMARY};
 use libnt::abi::syscalls::{ArgInfo, SyscallInfo};
 use libnt::alpc::{Attributes, ConnectionPort, Message, Port};
+use libnt::completion::IoCompletion;
 use libnt::event::Event;
 use libnt::memory::Pages;
 use libnt::prelude::*;
@@ -28,7 +29,7 @@ const SLOT: usize = PAGE_SIZE as usize;
 const LENGTH: u64 = 64;
 /// Times the thread is suspended, so that a few resumes do not let it run.
 const SUSPENSIONS: usize = 10;
-/// Messages that wait for the client, so that a receive always has one to copy.
+/// Messages that wait for the client, and packets, so that a receive always has one to copy.
 const QUEUED: usize = 40;
 
 /// An object of each kind, and memory.
@@ -45,6 +46,7 @@ pub struct Bench {
     _accepted: Port,
     object: OwnedHandle,
     token: Token,
+    completion: IoCompletion,
     /// One slot per argument, then a page that is read-only, then one that is not there.
     memory: Pages,
 }
@@ -62,6 +64,10 @@ impl Bench {
         }
         let port = ConnectionPort::create()?;
         let (client, accepted) = connect(&port)?;
+        let completion = IoCompletion::create(1)?;
+        for key in 0..QUEUED as u64 {
+            completion.post(key, 0, STATUS_SUCCESS, 0)?;
+        }
         let memory = Pages::allocate((WORDS + 2) * SLOT)?;
         let base = memory.bytes().as_ptr() as u64;
         let (read_only, missing) = (base + (WORDS * SLOT) as u64, base + ((WORDS + 1) * SLOT) as u64);
@@ -82,6 +88,7 @@ impl Bench {
             section: Section::create(PAGE_SIZE)?,
             object: port.create_object(1, 1, 1)?,
             token: Token::of_process(Handle::CURRENT_PROCESS, TOKEN_ALL_ACCESS)?.duplicate_primary()?,
+            completion,
             port,
             client,
             _accepted: accepted,
@@ -114,6 +121,7 @@ impl Bench {
             ty::PORT => self.port.handle(),
             ty::SERVER => self.object.raw(),
             ty::TOKEN => self.token.handle(),
+            ty::IO_COMPLETION => self.completion.handle(),
             _ => Handle::NULL,
         }
     }

@@ -43,8 +43,17 @@ fn must_stay(argument: &ArgInfo) -> bool {
 fn word(random: &mut Random, bench: &Bench, argument: &ArgInfo, good: u64) -> u64 {
     match argument.dir {
         Dir::Handle => {
-            let kinds = [ty::PROCESS, ty::THREAD, ty::EVENT, ty::SECTION, ty::PORT, ty::SERVER, ty::TOKEN];
-            match random.below(10) {
+            let kinds = [
+                ty::PROCESS,
+                ty::THREAD,
+                ty::EVENT,
+                ty::SECTION,
+                ty::PORT,
+                ty::SERVER,
+                ty::TOKEN,
+                ty::IO_COMPLETION,
+            ];
+            match random.below(11) {
                 0 => bench.client().0,
                 1 => random.number() | 4,
                 2 => (random.number() & 0xFFC) | 0x1000,

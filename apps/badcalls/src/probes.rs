@@ -16,7 +16,8 @@ use testkit::Test;
 const BAD_HANDLES: [u64; 6] = [0, 0x7FF0, 0x00FF_FFFC, 1 << 32, 0x8000_0000_0000_0000, u64::MAX - 2];
 
 /// Calls that are declared only. They may refuse an argument first.
-const NOT_IMPLEMENTED: [&str; 14] = [
+const NOT_IMPLEMENTED: [&str; 15] = [
+    "NtOpenIoCompletion",
     "NtAlpcConnectPort",
     "NtAlpcCancelMessage",
     "NtAlpcSetInformation",
@@ -96,7 +97,17 @@ fn handles(test: &mut Test, info: &SyscallInfo) -> NtResult {
         if argument.object_type == ty::ANY {
             continue;
         }
-        for other in [ty::PROCESS, ty::THREAD, ty::EVENT, ty::SECTION, ty::PORT, ty::SERVER, ty::TOKEN] {
+        let types = [
+            ty::PROCESS,
+            ty::THREAD,
+            ty::EVENT,
+            ty::SECTION,
+            ty::PORT,
+            ty::SERVER,
+            ty::TOKEN,
+            ty::IO_COMPLETION,
+        ];
+        for other in types {
             let mut bench = Bench::new()?;
             let mut words = bench.words(info);
             words[index] = bench.handle(other).0;
@@ -218,6 +229,12 @@ const REFUSALS: &[Refusal] = &[
     ("NtCreateEvent", "EventType", 2, STATUS_INVALID_PARAMETER),
     ("NtCreateEvent", "EventType", 0xFFFF_FFFF, STATUS_INVALID_PARAMETER),
     ("NtQueryEvent", "EventInformationClass", 1, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryIoCompletion", "IoCompletionInformationClass", 1, STATUS_INVALID_INFO_CLASS),
+    ("NtQueryIoCompletion", "IoCompletionInformationLength", 8, STATUS_INFO_LENGTH_MISMATCH),
+    ("NtRemoveIoCompletionEx", "Count", 0, STATUS_INVALID_PARAMETER),
+    ("NtQueueApcThread", "ApcRoutine", 0xFFFF_8000_0000_0000, STATUS_INVALID_PARAMETER),
+    ("NtQueueApcThread", "ApcRoutine", 0x10_0000, STATUS_NOT_SUPPORTED),
+    ("NtAlpcSetInformation", "PortInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
     ("NtQueryObject", "ObjectInformationClass", 0x7777, STATUS_INVALID_INFO_CLASS),
     ("NtQueryObject", "ObjectInformationLength", 1, STATUS_INFO_LENGTH_MISMATCH),
     ("NtSetInformationObject", "ObjectInformationClass", 0, STATUS_INVALID_INFO_CLASS),

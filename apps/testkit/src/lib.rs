@@ -11,9 +11,11 @@ extern crate alloc;
 mod cases;
 mod counters;
 pub mod record;
+mod threads;
 
 pub use cases::{Cases, Mode};
 pub use counters::Counters;
+pub use threads::until_waits;
 
 use core::fmt::{Debug, Display};
 use libnt::prelude::*;

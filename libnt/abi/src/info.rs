@@ -158,6 +158,8 @@ pub const WAIT_REASON_DELAY: u32 = 4;
 pub const WAIT_REASON_SUSPENDED: u32 = 5;
 /// KWAIT_REASON: user request (an object).
 pub const WAIT_REASON_USER_REQUEST: u32 = 6;
+/// KWAIT_REASON: WrQueue.
+pub const WAIT_REASON_QUEUE: u32 = 15;
 /// KWAIT_REASON: WrLpcReceive.
 pub const WAIT_REASON_LPC_RECEIVE: u32 = 16;
 /// KWAIT_REASON: WrLpcReply.

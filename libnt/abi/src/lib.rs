@@ -18,6 +18,8 @@
 pub mod alpc;
 pub mod alpc32;
 pub mod arg;
+pub mod completion;
+pub mod context;
 pub mod info;
 pub mod io;
 pub mod mm;

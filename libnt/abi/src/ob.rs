@@ -122,6 +122,12 @@ pub const DIRECTORY_ALL_ACCESS: u32 = 0xF_000F;
 pub const SYMBOLIC_LINK_QUERY: u32 = 1;
 /// Symbolic link: everything.
 pub const SYMBOLIC_LINK_ALL_ACCESS: u32 = 0xF_0001;
+/// I/O completion object: NtQueryIoCompletion.
+pub const IO_COMPLETION_QUERY_STATE: u32 = 1;
+/// I/O completion object: post and remove packets.
+pub const IO_COMPLETION_MODIFY_STATE: u32 = 2;
+/// I/O completion object: everything.
+pub const IO_COMPLETION_ALL_ACCESS: u32 = 0x1F_0003;
 /// Section: NtQuerySection.
 pub const SECTION_QUERY: u32 = 1;
 /// Section: map writable.
@@ -219,6 +225,8 @@ pub enum ObjectType {
     Interrupt = 8,
     /// Access token.
     Token = 10,
+    /// I/O completion object.
+    IoCompletion = 9,
 }
 
 impl ObjectType {
@@ -235,6 +243,7 @@ impl ObjectType {
             Self::Resource => "Resource",
             Self::Interrupt => "Interrupt",
             Self::Token => "Token",
+            Self::IoCompletion => "IoCompletion",
         }
     }
 
@@ -250,6 +259,7 @@ impl ObjectType {
             7 => Self::Resource,
             8 => Self::Interrupt,
             10 => Self::Token,
+            9 => Self::IoCompletion,
             _ => return None,
         })
     }
@@ -277,6 +287,8 @@ pub mod ty {
     pub const INTERRUPT: u8 = 8;
     /// Access token.
     pub const TOKEN: u8 = 10;
+    /// I/O completion object.
+    pub const IO_COMPLETION: u8 = 9;
 }
 
 /// NtDuplicateObject: close the source handle, whatever else happens.

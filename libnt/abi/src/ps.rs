@@ -69,6 +69,11 @@ pub const PROCESS_HANDLE_COUNT: u32 = 20;
 /// Set/query class 27: image name as UTF-8 bytes (Antares: no UNICODE_STRING; at most 40 bytes), shown by tools and traces.
 pub const PROCESS_IMAGE_FILE_NAME: u32 = 27;
 
+/// NtSetInformationProcess (Antares): u64 address of the caller's KiUserApcDispatcher, in the caller's own process only.
+/// Entered for each user APC with rdi = address of the saved CONTEXT (rsp lies just below it), rsi = the routine, rdx,
+/// rcx and r8 = its arguments.
+pub const PROCESS_APC_DISPATCHER: u32 = 0x1000;
+
 /// PROCESS_BASIC_INFORMATION, 0x30 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -36,16 +36,32 @@ macro_rules! for_each_syscall {
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
             /// Tells whether two handles are to the same object.
             5 NtCompareObjects(FirstObjectHandle: Handle, SecondObjectHandle: Handle) [STATUS_NOT_SAME_OBJECT "they are not"];
-            /// Waits until an object is signalled. Processes, threads, events, interrupts and waitable ports can be waited on.
+            /// Waits until an object is signalled. Processes, threads, events, interrupts, I/O completion objects and waitable
+            /// ports can be waited on. Alertable: an alert or a user APC ends the wait.
             6 NtWaitForSingleObject(Handle: Req<{ty::ANY}, SYNCHRONIZE>, Alertable: bool, Timeout: In<i64>)
-                [STATUS_TIMEOUT "the time-out passed", STATUS_OBJECT_TYPE_MISMATCH "the object cannot be waited on"];
+                [STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_OBJECT_TYPE_MISMATCH "the object cannot be waited on"];
             /// Waits for any or all of up to 64 objects; for any, the status is STATUS_WAIT_0 plus the index.
             7 NtWaitForMultipleObjects(Count: u32, Handles: In<Handle>, WaitType: u32, Alertable: bool, Timeout: In<i64>)
-                [STATUS_TIMEOUT "the time-out passed", STATUS_INVALID_PARAMETER "0 or more than 64 handles, or an unknown wait type", STATUS_INVALID_PARAMETER_MIX "wait for all with the same object twice", STATUS_OBJECT_TYPE_MISMATCH "an object cannot be waited on"];
+                [STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_INVALID_PARAMETER "0 or more than 64 handles, or an unknown wait type", STATUS_INVALID_PARAMETER_MIX "wait for all with the same object twice", STATUS_OBJECT_TYPE_MISMATCH "an object cannot be waited on"];
             /// Sleeps. Negative: relative, in 100 ns; positive: until that system time.
-            8 NtDelayExecution(Alertable: bool, DelayInterval: In<i64>) [];
+            8 NtDelayExecution(Alertable: bool, DelayInterval: In<i64>)
+                [STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run"];
             /// Gives the processor to another ready thread of the same priority.
             9 NtYieldExecution() [STATUS_NO_YIELD_PERFORMED "none was ready"];
+            /// Takes the caller's alert, if there is one; else runs its user APCs before it returns.
+            10 NtTestAlert() [STATUS_ALERTED "the thread was alerted"];
+            /// Alerts a thread: ends its alertable wait with STATUS_ALERTED, or else the next one.
+            11 NtAlertThread(ThreadHandle: Req<{ty::THREAD}, THREAD_ALERT>) [STATUS_THREAD_IS_TERMINATING "it is ending"];
+            /// Alerts a thread and takes one suspension back.
+            12 NtAlertResumeThread(ThreadHandle: Req<{ty::THREAD}, THREAD_SUSPEND_RESUME>, PreviousSuspendCount: Out<u32>)
+                [STATUS_THREAD_IS_TERMINATING "it is ending"];
+            /// Queues a user APC: the thread calls the routine with the three arguments in its next alertable wait, or before it
+            /// starts. The process must have an APC dispatcher (libnt's, from its start on).
+            13 NtQueueApcThread(ThreadHandle: Req<{ty::THREAD}, THREAD_SET_CONTEXT>, ApcRoutine: u64, ApcArgument1: u64, ApcArgument2: u64, ApcArgument3: u64)
+                [STATUS_UNSUCCESSFUL "it is ending", STATUS_INVALID_PARAMETER "the routine is no user address", STATUS_NOT_SUPPORTED "its process has no APC dispatcher", STATUS_QUOTA_EXCEEDED "over 1024 APCs, or over the caller's quota"];
+            /// Goes on with other registers; returns only on an error. TestAlert: the rest of the user APCs run first.
+            14 NtContinue(ThreadContext: In<Context>, TestAlert: bool)
+                [STATUS_INVALID_PARAMETER "not CONTEXT_AMD64, or the instruction pointer is no user address"];
 
             /// Creates an event.
             16 NtCreateEvent(EventHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, EventType: u32, InitialState: bool)
@@ -60,6 +76,23 @@ macro_rules! for_each_syscall {
             20 NtPulseEvent(EventHandle: Req<{ty::EVENT}, EVENT_MODIFY_STATE>, PreviousState: Out<i32>) [];
             /// Queries an event (class 0).
             21 NtQueryEvent(EventHandle: Req<{ty::EVENT}, EVENT_QUERY_STATE>, EventInformationClass: u32, EventInformation: Out<u8>, EventInformationLength: u32, ReturnLength: Out<u32>)
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
+
+            /// Creates an I/O completion object, of whose threads Count run at a time (0: as many as there are processors).
+            24 NtCreateIoCompletion(IoCompletionHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>, Count: u32) [];
+            /// Opens an I/O completion object by name (declared only).
+            25 NtOpenIoCompletion(IoCompletionHandle: Out<Handle>, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>) [];
+            /// Posts a packet.
+            26 NtSetIoCompletion(IoCompletionHandle: Req<{ty::IO_COMPLETION}, IO_COMPLETION_MODIFY_STATE>, KeyContext: u64, ApcContext: u64, IoStatus: u32, IoStatusInformation: u64)
+                [STATUS_QUOTA_EXCEEDED "16384 packets are queued, or over the caller's quota"];
+            /// Waits for a packet and removes it. The caller is a thread of the object from then on.
+            27 NtRemoveIoCompletion(IoCompletionHandle: Req<{ty::IO_COMPLETION}, IO_COMPLETION_MODIFY_STATE>, KeyContext: Out<u64>, ApcContext: Out<u64>, IoStatusBlock: Out<IoStatusBlock>, Timeout: In<i64>)
+                [STATUS_TIMEOUT "the time-out passed", STATUS_ABANDONED "the last handle was closed"];
+            /// Waits for a packet and removes it, with as many more as there are, up to Count (256 at most are taken).
+            28 NtRemoveIoCompletionEx(IoCompletionHandle: Req<{ty::IO_COMPLETION}, IO_COMPLETION_MODIFY_STATE>, IoCompletionInformation: Out<FileIoCompletionInformation>, Count: u32, NumEntriesRemoved: Out<u32>, Timeout: In<i64>, Alertable: bool)
+                [STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_ABANDONED "the last handle was closed", STATUS_INVALID_PARAMETER "Count is 0"];
+            /// Queries an I/O completion object (class 0: its depth).
+            29 NtQueryIoCompletion(IoCompletionHandle: Req<{ty::IO_COMPLETION}, IO_COMPLETION_QUERY_STATE>, IoCompletionInformationClass: u32, IoCompletionInformation: Out<u8>, IoCompletionInformationLength: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
 
             /// Creates a process with an empty address space and no thread. Flags: PROCESS_CREATE_FLAGS_INHERIT_HANDLES. The
@@ -138,13 +171,13 @@ macro_rules! for_each_syscall {
                 [STATUS_OBJECT_PATH_SYNTAX_BAD "always: libnt resolves the name and calls NtAlpcConnectPortEx"];
             /// Connects to the port that ConnectionPortObjectAttributes.RootDirectory is a handle to (PORT_CONNECT needed).
             66 NtAlpcConnectPortEx(PortHandle: Out<Handle>, ConnectionPortObjectAttributes: In<ObjectAttributes>, ClientPortObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, Flags: u32, ServerSecurityRequirements: u64, ConnectionMessage: InOut<PortMessage>, BufferLength: InOut<u64>, OutMessageAttributes: InOut<AlpcMessageAttributes>, InMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
-                [STATUS_PORT_CONNECTION_REFUSED "the server refused or closed its port", STATUS_TIMEOUT "the time-out passed", STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_PORT_MESSAGE_TOO_LONG "the connection message is too long", STATUS_BUFFER_TOO_SMALL "the answer does not fit the buffer"];
+                [STATUS_PORT_CONNECTION_REFUSED "the server refused or closed its port", STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_PORT_MESSAGE_TOO_LONG "the connection message is too long", STATUS_BUFFER_TOO_SMALL "the answer does not fit the buffer"];
             /// Accepts or refuses a connection request, named by ConnectionRequest.MessageId.
             67 NtAlpcAcceptConnectPort(PortHandle: Out<Handle>, ConnectionPortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, PortContext: u64, ConnectionRequest: In<PortMessage>, ConnectionMessageAttributes: InOut<AlpcMessageAttributes>, AcceptConnection: bool)
                 [STATUS_INVALID_MESSAGE "no such request", STATUS_REQUEST_CANCELED "the client is gone", STATUS_INVALID_PORT_HANDLE "not a connection port"];
             /// Sends a message, receives one, or both. See docs/alpc.md.
             68 NtAlpcSendWaitReceivePort(PortHandle: Handle, Flags: u32, SendMessage: In<PortMessage>, SendMessageAttributes: InOut<AlpcMessageAttributes>, ReceiveMessage: Out<PortMessage>, BufferLength: InOut<u64>, ReceiveMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
-                [STATUS_TIMEOUT "the time-out passed", STATUS_PORT_DISCONNECTED "the other side is gone", STATUS_PORT_MESSAGE_TOO_LONG "longer than the port's maximum", STATUS_BUFFER_TOO_SMALL "the receive buffer is too small; the message stays queued", STATUS_MESSAGE_NOT_FOUND "a reply to no pending request, or to one whose sender has gone", STATUS_LPC_RECEIVE_BUFFER_EXPECTED "a synchronous request without receive buffer", STATUS_LPC_INVALID_CONNECTION_USAGE "a request sent on a connection port", STATUS_PORT_CONNECTION_REFUSED "receiving on a port whose connection was refused"];
+                [STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_PORT_DISCONNECTED "the other side is gone", STATUS_PORT_MESSAGE_TOO_LONG "longer than the port's maximum", STATUS_BUFFER_TOO_SMALL "the receive buffer is too small; the message stays queued", STATUS_MESSAGE_NOT_FOUND "a reply to no pending request, or to one whose sender has gone", STATUS_LPC_RECEIVE_BUFFER_EXPECTED "a synchronous request without receive buffer", STATUS_LPC_INVALID_CONNECTION_USAGE "a request sent on a connection port", STATUS_PORT_CONNECTION_REFUSED "receiving on a port whose connection was refused"];
             /// Ends a connection; the peer's calls then return STATUS_PORT_DISCONNECTED.
             69 NtAlpcDisconnectPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32) [STATUS_INVALID_PORT_HANDLE "a connection port"];
             /// Cancels a message.
@@ -152,8 +185,9 @@ macro_rules! for_each_syscall {
             /// Queries a port (class ALPC_BASIC_INFORMATION).
             71 NtAlpcQueryInformation(PortHandle: Req<{ty::PORT}, 0>, PortInformationClass: u32, PortInformation: InOut<u8>, Length: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
-            /// Sets port information.
-            72 NtAlpcSetInformation(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortInformationClass: u32, PortInformation: In<u8>, Length: u32) [];
+            /// Sets port information; class 2 has the port post to an I/O completion object.
+            72 NtAlpcSetInformation(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortInformationClass: u32, PortInformation: In<u8>, Length: u32)
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_PORT_ALREADY_SET "class 2, and the port posts to an I/O completion object already", STATUS_PORT_CLOSED "the last handle was closed meanwhile"];
             /// Queries a message.
             73 NtAlpcQueryInformationMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, MessageInformationClass: u32, MessageInformation: Out<u8>, Length: u32, ReturnLength: Out<u32>) [];
             /// Creates a port section.
@@ -313,6 +347,8 @@ macro_rules! describe {
             use super::*;
             use crate::alpc::*;
             use crate::arg::{Handle, In, InOut, Out, Req};
+            use crate::completion::*;
+            use crate::context::Context;
             use crate::ob::*;
             use crate::se::*;
             use crate::status::*;

@@ -9,6 +9,7 @@
 //!
 //! Typed messages are in [`crate::rpc`].
 
+mod alertable;
 pub mod attributes;
 pub mod helpers;
 mod message;

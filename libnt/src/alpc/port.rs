@@ -11,7 +11,7 @@ use abi::ob::PORT_CONNECT;
 use abi::status::{NtResult, NtStatus, STATUS_SUCCESS, STATUS_TIMEOUT};
 use core::time::Duration;
 
-fn buffer<'a, B: AsRef<[u64]> + AsMut<[u64]>>(
+pub(super) fn buffer<'a, B: AsRef<[u64]> + AsMut<[u64]>>(
     message: &'a mut Message<B>,
     attributes: Option<&'a mut Attributes>,
 ) -> Buffer<'a> {

@@ -7,6 +7,7 @@ use super::*;
 use abi::alpc::{AlpcMessageAttributes, AlpcPortAttributes, ClientId, PortMessage};
 use abi::arg::{Handle, In, InOut, Out};
 use abi::mm::*;
+use abi::ps::PROCESS_APC_DISPATCHER;
 use abi::status::{NtResult, NtStatus};
 use zerocopy::IntoBytes;
 
@@ -117,6 +118,140 @@ pub fn current_processor() -> u32 {
     unsafe { NtGetCurrentProcessorNumber() }.0
 }
 
+/// NtTestAlert. APCs that are queued to the caller run.
+pub fn test_alert() -> NtStatus {
+    // SAFETY: no pointers; the APCs are their queuers' promise.
+    unsafe { NtTestAlert() }
+}
+
+/// NtAlertThread.
+pub fn alert_thread(thread: Handle) -> NtResult {
+    // SAFETY: no pointers.
+    unit(unsafe { NtAlertThread(thread.into()) })
+}
+
+/// NtAlertResumeThread; answers the former suspend count.
+pub fn alert_resume_thread(thread: Handle) -> NtResult<u32> {
+    let mut previous = 0;
+    // SAFETY: `previous` is ours.
+    unit(unsafe { NtAlertResumeThread(thread.into(), (&mut previous).into()) })?;
+    Ok(previous)
+}
+
+/// NtQueueApcThread.
+///
+/// # Safety
+/// `routine` must be code of the thread's process that is sound to run with these arguments in any alertable wait.
+pub unsafe fn queue_apc(thread: Handle, routine: u64, arguments: [u64; 3]) -> NtResult {
+    let [first, second, third] = arguments;
+    // SAFETY: no pointers that the kernel follows; the code is the caller's promise.
+    unit(unsafe { NtQueueApcThread(thread.into(), routine, first, second, third) })
+}
+
+/// NtContinue; returns only on an error.
+///
+/// # Safety
+/// It must be sound to go on with these registers.
+pub unsafe fn go_on(context: &Context, test_alert: bool) -> NtStatus {
+    // SAFETY: the context is only read; the rest is the caller's promise.
+    unsafe { NtContinue(context.into(), test_alert) }
+}
+
+/// NtSetInformationProcess of PROCESS_APC_DISPATCHER, for the caller's process: only the runtime's own dispatcher.
+pub(crate) fn set_apc_dispatcher(address: u64) -> NtResult {
+    let value = address.as_bytes();
+    // SAFETY: the buffer and its length are the slice's; `crate::apc` passes its dispatcher.
+    unit(unsafe {
+        NtSetInformationProcess(
+            Handle::CURRENT_PROCESS.into(),
+            PROCESS_APC_DISPATCHER,
+            bytes_in(value),
+            value.len() as u32,
+        )
+    })
+}
+
+/// NtCreateIoCompletion, unnamed.
+pub fn create_io_completion(access: u32, limit: u32) -> NtResult<Handle> {
+    let mut handle = Handle::NULL;
+    // SAFETY: `handle` is ours.
+    unit(unsafe { NtCreateIoCompletion((&mut handle).into(), access, In::NULL, limit) })?;
+    Ok(handle)
+}
+
+/// NtSetIoCompletion.
+pub fn set_io_completion(object: Handle, packet: &FileIoCompletionInformation) -> NtResult {
+    let FileIoCompletionInformation { key_context, apc_context, io_status_block } = packet;
+    let IoStatusBlock { status, information, .. } = io_status_block;
+    // SAFETY: no pointers.
+    unit(unsafe { NtSetIoCompletion(object.into(), *key_context, *apc_context, *status, *information) })
+}
+
+/// NtRemoveIoCompletion; answers the status (success class) and the packet.
+pub fn remove_io_completion(
+    object: Handle,
+    timeout: Option<&i64>,
+) -> NtResult<(NtStatus, FileIoCompletionInformation)> {
+    let mut packet = FileIoCompletionInformation::default();
+    // SAFETY: the packet is ours, the time-out is only read.
+    let status = unsafe {
+        NtRemoveIoCompletion(
+            object.into(),
+            (&mut packet.key_context).into(),
+            (&mut packet.apc_context).into(),
+            (&mut packet.io_status_block).into(),
+            timeout.into(),
+        )
+    };
+    status.ok().map(|status| (status, packet))
+}
+
+/// NtRemoveIoCompletionEx; answers the status (success class) and how many packets there were.
+pub fn remove_io_completion_ex(
+    object: Handle,
+    packets: &mut [FileIoCompletionInformation],
+    timeout: Option<&i64>,
+    alertable: bool,
+) -> NtResult<(NtStatus, u32)> {
+    let mut removed = 0;
+    let array = Out::at(packets.as_mut_ptr() as u64);
+    // SAFETY: the array and its length are the slice's, `removed` is ours, the time-out is only read.
+    let status = unsafe {
+        NtRemoveIoCompletionEx(
+            object.into(),
+            array,
+            packets.len() as u32,
+            (&mut removed).into(),
+            timeout.into(),
+            alertable,
+        )
+    };
+    status.ok().map(|status| (status, removed))
+}
+
+/// NtQueryIoCompletion.
+pub fn query_io_completion(object: Handle) -> NtResult<IoCompletionBasicInformation> {
+    let mut value = IoCompletionBasicInformation::default();
+    let bytes = value.as_mut_bytes();
+    // SAFETY: the buffer and its length are the structure's.
+    unit(unsafe {
+        NtQueryIoCompletion(
+            object.into(),
+            IO_COMPLETION_BASIC_INFORMATION,
+            bytes_out(bytes),
+            bytes.len() as u32,
+            Out::NULL,
+        )
+    })?;
+    Ok(value)
+}
+
+/// NtAlpcSetInformation.
+pub fn set_port(port: Handle, class: u32, value: &[u8]) -> NtResult {
+    // SAFETY: the buffer and its length are the slice's; it is only read.
+    unit(unsafe { NtAlpcSetInformation(port.into(), class, bytes_in(value), value.len() as u32) })
+}
+
 /// NtCreateEvent, unnamed.
 pub fn create_event(access: u32, event_type: u32, signalled: bool) -> NtResult<Handle> {
     let mut handle = Handle::NULL;
@@ -208,8 +343,11 @@ pub fn query_process<T: Pod>(process: Handle, class: u32) -> NtResult<T> {
     Ok(value)
 }
 
-/// NtSetInformationProcess.
+/// NtSetInformationProcess, but for PROCESS_APC_DISPATCHER (STATUS_INVALID_INFO_CLASS).
 pub fn set_process(process: Handle, class: u32, value: &[u8]) -> NtResult {
+    if class == PROCESS_APC_DISPATCHER {
+        return Err(abi::status::STATUS_INVALID_INFO_CLASS);
+    }
     // SAFETY: the buffer and its length are the slice's; it is only read.
     unit(unsafe { NtSetInformationProcess(process.into(), class, bytes_in(value), value.len() as u32) })
 }
@@ -483,6 +621,34 @@ pub fn connect_port(
         )
     })?;
     Ok((handle, length as usize))
+}
+
+/// NtAlpcConnectPortEx without a message; the status (success class) and the handle, null when something ended the wait.
+pub fn connect_port_status(
+    connection_port: Handle,
+    attributes: &AlpcPortAttributes,
+    flags: u32,
+    timeout: Option<&i64>,
+) -> NtResult<(NtStatus, Handle)> {
+    let mut handle = Handle::NULL;
+    let target = ObjectAttributes::relative_to(connection_port, 0);
+    // SAFETY: `handle` is ours; the rest is only read.
+    let status = unsafe {
+        NtAlpcConnectPortEx(
+            (&mut handle).into(),
+            (&target).into(),
+            In::NULL,
+            attributes.into(),
+            flags,
+            0,
+            InOut::NULL,
+            InOut::NULL,
+            InOut::NULL,
+            InOut::NULL,
+            timeout.into(),
+        )
+    };
+    status.ok().map(|status| (status, handle))
 }
 
 /// NtAlpcAcceptConnectPort; a refusal answers the null handle.

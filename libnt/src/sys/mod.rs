@@ -11,6 +11,8 @@ pub mod security;
 
 use abi::alpc::*;
 use abi::arg::{In, InOut, Out, Req, SyscallArg};
+use abi::completion::*;
+use abi::context::Context;
 use abi::ob::*;
 use abi::se::*;
 use abi::status::NtStatus;

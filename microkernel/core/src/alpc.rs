@@ -13,10 +13,11 @@
 //!
 //! [`queues`] owns the lists and whom a message wakes; [`connecting`], [`sending`], [`replying`], [`callbacks`],
 //! [`receiving`], [`canceling`] and [`ending`] the operations; [`limits`] what one client may take up; [`reserves`]
-//! messages set aside by programs, [`notices`] those of the kernel; [`direct`] the short way; [`queries`] what is shown.
+//! messages set aside by programs, [`notices`] those of the kernel; [`direct`] the short way; [`completion`] what ports post; [`queries`] what is shown.
 
 mod callbacks;
 mod canceling;
+mod completion;
 mod connecting;
 pub mod direct;
 mod ending;
@@ -87,6 +88,8 @@ pub trait Effects {
     fn wake(&mut self, waiter: Waiter, status: NtStatus, soon: bool);
     /// A port's dispatcher object becomes signalled or not.
     fn readable(&mut self, object: u32, readable: bool);
+    /// Messages were queued for a port that posts to this source ([`NO_COMPLETION`]: to none).
+    fn arrived(&mut self, _source: u32, _count: u32) {}
 }
 
 /// Length of a body, for checks against the receiver's buffer.
@@ -100,6 +103,8 @@ pub trait Body {
 const NO_LINK: u64 = 0;
 /// A port that cannot be waited on; the sink ignores it.
 pub const NO_OBJECT: u32 = u32::MAX;
+/// A port that posts to no I/O completion object; the sink ignores it.
+pub const NO_COMPLETION: u32 = u32::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -242,6 +247,8 @@ struct Connection {
     server_process: u32,
     client_object: u32,
     server_object: u32,
+    client_completion: u32,
+    server_completion: u32,
     client_queue: Queue,
     client_large: Queue,
     client_canceled: Queue,
@@ -365,6 +372,7 @@ type Connections = Table<Connection, 16, 32>;
 pub struct Group<B> {
     closed: bool,
     object: u32,
+    completion: u32,
     messages: Messages<B>,
     connections: Connections,
     main: Queue,
@@ -387,6 +395,7 @@ impl<B: Body> Group<B> {
         Self {
             closed: false,
             object,
+            completion: NO_COMPLETION,
             messages: Table::wrapping(seed),
             connections: Table::new(),
             main: EMPTY,

@@ -8,8 +8,15 @@
 //! ([`Dispatcher::park`]) waits for someone who keeps its ticket, as ALPC does: the ticket is taken before the thread
 //! is published as a waiter, and a wake-up that comes before the park is remembered, so none is lost.
 
+mod alert;
+mod queue;
+
+pub use queue::{MAX_PACKETS, Packet, PostError};
+
 use crate::{NoMemory, try_push};
+use alert::Alerts;
 use alloc::vec::Vec;
+use queue::{Membership, Queues};
 
 /// No thread, or no object.
 pub const NONE: u32 = u32::MAX;
@@ -76,6 +83,8 @@ struct ThreadRec<P> {
     heap: u32,
     terminating: bool,
     switches: u32,
+    alerts: Alerts,
+    membership: Membership,
 }
 
 struct Obj {
@@ -127,6 +136,7 @@ pub struct Dispatcher<P> {
     objects: Vec<Obj>,
     cpus: Vec<Cpu>,
     timers: Vec<(u64, u32)>,
+    queues: Queues,
     kicks: u64,
     switches: u64,
 }
@@ -146,6 +156,7 @@ impl<P: Copy> Dispatcher<P> {
             objects: Vec::new(),
             cpus: Vec::new(),
             timers: Vec::new(),
+            queues: Queues::new(),
             kicks: 0,
             switches: 0,
         }
@@ -225,6 +236,8 @@ impl<P: Copy> Dispatcher<P> {
             heap: NONE,
             terminating: false,
             switches: 0,
+            alerts: Alerts::default(),
+            membership: Membership::NONE,
         });
         Ok(index)
     }
@@ -500,6 +513,7 @@ impl<P: Copy> Dispatcher<P> {
     pub fn exit_current(&mut self, cpu: u32) {
         let current = self.cpus[cpu as usize].current;
         self.rec_mut(current).state = State::Terminated;
+        self.leave_queue(current);
     }
 
     /// Marks a thread as ending: a wait it is in ends with STATUS_THREAD_IS_TERMINATING, and so does every later one.
@@ -612,7 +626,8 @@ impl<P: Copy> Dispatcher<P> {
     }
 
     /// What the kernel gave for `to`, if that thread is parked with this ticket and `from`, which runs on `cpu`, may give it
-    /// the processor and park: nothing more urgent is ready here, and neither is to end. Changes nothing.
+    /// the processor and park: nothing more urgent is ready here, neither is to end, nor does a completion queue count them.
+    /// Changes nothing.
     #[inline]
     pub fn can_switch(&self, cpu: u32, from: u32, to: u32, ticket: u32) -> Option<P> {
         let rec = self.threads.get(to as usize)?.as_ref()?;
@@ -624,6 +639,8 @@ impl<P: Copy> Dispatcher<P> {
             || u64::from(c.ready_mask) >> (rec.priority + 1) != 0
             || c.handoff != NONE
             || own.terminating
+            || !own.membership.is_none()
+            || !rec.membership.is_none()
         {
             return None;
         }
@@ -663,14 +680,21 @@ impl<P: Copy> Dispatcher<P> {
         rec.state = State::Waiting;
         rec.reason = reason;
         rec.deadline = deadline;
+        let member = !rec.membership.is_none();
         if deadline != NEVER {
             self.timer_insert(thread);
+        }
+        if member {
+            self.member_blocks(thread);
         }
     }
 
     fn end_wait(&mut self, thread: u32, status: u32, hint: Option<u32>) {
         let rec = self.rec(thread);
         let (waits, timed) = (!rec.blocks.is_empty(), rec.heap != NONE);
+        if !rec.membership.is_none() {
+            self.member_wakes(thread);
+        }
         if waits {
             self.unlink_blocks(thread);
         }

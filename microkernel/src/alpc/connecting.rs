@@ -7,6 +7,7 @@ use crate::alpc::group::Fx;
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
 use crate::alpc::ops::{Via, me, waiting};
 use crate::alpc::port::{Port, max_length, new_signal};
+use crate::ke::alert::{self, Until};
 use crate::ke::sched;
 use crate::kref::Ref;
 use crate::trace;
@@ -32,13 +33,13 @@ pub struct Connect<'a> {
     pub port_attributes: &'a AlpcPortAttributes,
     /// Block until the answer.
     pub sync: bool,
-    /// Deadline of that.
-    pub deadline: u64,
+    /// How long.
+    pub until: Until,
 }
 
 /// Asks for a connection. On success the new client port, which the caller gives a handle or closes.
 pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatus> {
-    let Connect { port, message, attributes, buffer, port_attributes, sync, deadline } = request;
+    let Connect { port, message, attributes, buffer, port_attributes, sync, until } = request;
     let group = &port.group;
     let quota = sched::current().process.quota();
     let body = if message.is_null() {
@@ -58,13 +59,14 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
     let (connection, id) = asked?;
     if let Some(waiter) = waiter {
-        let status = waiting(port.id, id, || sched::park(waiter, *deadline, WAIT_REASON_LPC_REPLY));
+        let status = waiting(port.id, id, || alert::park(waiter, *until, WAIT_REASON_LPC_REPLY));
         let answer = group.lock().take_connect(connection, id, &mut Fx::new(false));
         let Some(delivery) = answer else {
             let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
             via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
             return Ok(Err(status));
         };
+        alert::keep(status);
         let delivered = match buffer {
             None => Ok(0),
             Some(buffer) if delivery.body.data_length() > buffer.room => {

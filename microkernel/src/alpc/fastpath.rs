@@ -18,6 +18,7 @@ use crate::alpc::message::{Body, Mail, ReceiveBuffer};
 use crate::alpc::ops::{self, Via, me};
 use crate::alpc::port::Port;
 use crate::arch::{percpu, usercopy};
+use crate::ke::alert::Until;
 use crate::ke::sched;
 use crate::ps::thread::Thread;
 use crate::sys::SysResult;
@@ -168,7 +169,7 @@ fn reply(port: &Port, message: Outgoing, buffer: &ReceiveBuffer) -> Option<SysRe
     let status = claim.switch(thread, waiter.ticket, WAIT_REASON_LPC_RECEIVE);
     match thread.landing.collect() {
         Some(landed) => Some(finish(&Via::Port(port), thread, landed, buffer)),
-        None => Some(ops::receive_after(port, waiter, status, buffer, antares_core::dispatch::NEVER)),
+        None => Some(ops::receive_after(port, waiter, status, buffer, Until::NEVER)),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::ke::sched::{self, DispatchGuard};
 use crate::kref::Ref;
 use crate::sync::{Guard, Lock, rank};
 use abi::NtStatus;
-use antares_core::alpc::{Effects, Group, NO_OBJECT, Sender, Waiter};
+use antares_core::alpc::{Effects, Group, NO_COMPLETION, NO_OBJECT, Sender, Waiter};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest label of a port.
@@ -124,6 +124,12 @@ impl Effects for Fx {
                     d.clear(object);
                 }
             });
+        }
+    }
+
+    fn arrived(&mut self, source: u32, count: u32) {
+        if source != NO_COMPLETION {
+            self.with(|d| d.post_source(source, count));
         }
     }
 }

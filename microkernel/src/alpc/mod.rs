@@ -2,9 +2,10 @@
 //!
 //! [`group`] holds what is behind one connection port; [`port`] the objects that handles refer to; [`message`] bodies
 //! and their way from and to user memory; [`attributes`] what goes with them besides the payload, [`passing`] handles; [`ops`] sending, receiving, connecting; [`fastpath`] the short way of small
-//! requests and replies between threads that wait, through their [`landing`]es.
+//! requests and replies between threads that wait, through their [`landing`]es; [`completion`] ports that post to I/O completion objects.
 
 pub mod attributes;
+pub mod completion;
 pub mod connecting;
 pub mod context;
 pub mod fastpath;

@@ -9,6 +9,7 @@ use crate::alpc::fastpath;
 use crate::alpc::group::{Fx, GroupRef};
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
 use crate::alpc::port::Port;
+use crate::ke::alert::{self, Until};
 use crate::ke::sched;
 use crate::sys::user;
 use crate::trace;
@@ -195,7 +196,7 @@ pub fn send_and_wait(
     via: &Via,
     message: Outgoing,
     buffer: &ReceiveBuffer,
-    deadline: u64,
+    until: Until,
     tracked: bool,
 ) -> Result<NtStatus, NtStatus> {
     let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
@@ -209,7 +210,7 @@ pub fn send_and_wait(
     if let Some(context) = context {
         context.tell(id, 0);
     }
-    wait_for_answer(via, id, waiter, buffer, deadline)
+    wait_for_answer(via, id, waiter, buffer, until)
 }
 
 /// Calls the thread back that waits for the answer to a held message, and blocks for its reply.
@@ -217,7 +218,7 @@ pub fn call_back(
     port: &Port,
     message: Outgoing,
     buffer: &ReceiveBuffer,
-    deadline: u64,
+    until: Until,
 ) -> Result<NtStatus, NtStatus> {
     let via = Via::Port(port);
     let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
@@ -232,7 +233,7 @@ pub fn call_back(
     if let Some(context) = context {
         context.tell(ids.0, callback);
     }
-    wait_for_answer(&via, callback, waiter, buffer, deadline)
+    wait_for_answer(&via, callback, waiter, buffer, until)
 }
 
 /// Answers a call back and goes on waiting for the answer to the caller's own request.
@@ -240,7 +241,7 @@ pub fn reply_and_wait(
     port: &Port,
     message: Outgoing,
     buffer: &ReceiveBuffer,
-    deadline: u64,
+    until: Until,
 ) -> Result<NtStatus, NtStatus> {
     let ids = message.answers();
     let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
@@ -250,7 +251,7 @@ pub fn reply_and_wait(
         port.group.lock().reply_and_wait(port.role, ids, me(), waiter, message.body, &mut Fx::new(true));
     let via = Via::Port(port);
     via.event(TRACE_REPLY, details.with(answered.map(|_| ids.0), || via.peer()));
-    wait_for_answer(&via, answered?, waiter, buffer, deadline)
+    wait_for_answer(&via, answered?, waiter, buffer, until)
 }
 
 fn wait_for_answer(
@@ -258,11 +259,11 @@ fn wait_for_answer(
     id: u32,
     waiter: Waiter,
     buffer: &ReceiveBuffer,
-    deadline: u64,
+    until: Until,
 ) -> Result<NtStatus, NtStatus> {
     via.event(TRACE_WAIT_REPLY, trace::Details::id(id).with(Ok(id), || via.peer()));
     let thread = sched::current();
-    let status = waiting(via.port_id(), id, || sched::park(waiter, deadline, WAIT_REASON_LPC_REPLY));
+    let status = waiting(via.port_id(), id, || alert::park(waiter, until, WAIT_REASON_LPC_REPLY));
     if let Some(landed) = thread.landing.collect() {
         return fastpath::finish(via, thread, landed, buffer);
     }
@@ -279,9 +280,13 @@ pub fn finish_request(
 ) -> Result<NtStatus, NtStatus> {
     let taken = via.group().lock().take(id, buffer.room, &mut Fx::new(false));
     let delivery = match taken {
-        Woken::Answer(delivery) => delivery,
+        Woken::Answer(delivery) => {
+            alert::keep(status);
+            delivery
+        }
         Woken::Callback(delivery) => {
             sched::current().alpc_wait.called_back.store(true, Ordering::Relaxed);
+            alert::keep(status);
             delivery
         }
         Woken::TooSmall(length) => return Err(buffer.too_small(length)),
@@ -336,10 +341,10 @@ pub fn receive_after(
     waiter: Waiter,
     status: NtStatus,
     buffer: &ReceiveBuffer,
-    deadline: u64,
+    until: Until,
 ) -> Result<NtStatus, NtStatus> {
     if status == STATUS_SUCCESS {
-        return receive(port, buffer, deadline);
+        return receive(port, buffer, until);
     }
     port.group.lock().remove_waiter(port.role, waiter, &mut Fx::new(false));
     Via::Port(port).event(TRACE_UNWAIT, trace::Details::default().status(status));
@@ -347,7 +352,7 @@ pub fn receive_after(
 }
 
 /// Receives the next message.
-pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtStatus, NtStatus> {
+pub fn receive(port: &Port, buffer: &ReceiveBuffer, until: Until) -> Result<NtStatus, NtStatus> {
     loop {
         let mut group = port.group.lock();
         let received = group.receive(port.role, buffer.room, me(), &mut Fx::new(false));
@@ -358,7 +363,7 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
                 drop(group);
                 return Err(buffer.too_small(length));
             }
-            Received::Empty if deadline == 0 => return Ok(STATUS_TIMEOUT),
+            Received::Empty if until.polls() => return Ok(STATUS_TIMEOUT),
             Received::Empty => {
                 let waiter = sched::prepare_park();
                 let thread = sched::current();
@@ -366,7 +371,7 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, deadline: u64) -> Result<NtS
                 group.add_waiter(port.role, waiter).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
                 drop(group);
                 Via::Port(port).event(TRACE_WAIT_NEW, trace::Details::default());
-                let status = waiting(port.id, 0, || sched::park(waiter, deadline, WAIT_REASON_LPC_RECEIVE));
+                let status = waiting(port.id, 0, || alert::park(waiter, until, WAIT_REASON_LPC_RECEIVE));
                 if let Some(landed) = thread.landing.collect() {
                     return fastpath::finish(&Via::Port(port), thread, landed, buffer);
                 }

@@ -1,6 +1,8 @@
 //! Port objects (connection, server and client communication ports) and server objects.
 
+use crate::alpc::completion;
 use crate::alpc::group::{Fx, GroupCell, GroupRef};
+use crate::ke::completion::Association;
 use crate::ke::event::Signal;
 use crate::kref::Ref;
 use crate::ob::Header;
@@ -38,6 +40,8 @@ pub struct Port {
     /// Handles that may receive; without one the port is closed.
     pub receivers: AtomicU32,
     max_length: AtomicU32,
+    /// The I/O completion object that it posts to.
+    pub completion: Lock<Option<Association>, { rank::PROCESS }>,
     closed: AtomicBool,
 }
 
@@ -139,6 +143,7 @@ impl Port {
             signal,
             receivers: AtomicU32::new(0),
             max_length: AtomicU32::new(0),
+            completion: Lock::new(None),
             closed: AtomicBool::new(false),
         });
         let port = port.map_err(|port| (STATUS_INSUFFICIENT_RESOURCES, port.signal))?;
@@ -184,7 +189,13 @@ impl Port {
             Role::Client(connection) => self.group.lock().close_client(connection, &mut fx),
         }
         drop(fx);
+        completion::dissociate(self);
         forget_id(self.id);
+    }
+
+    /// True from the moment it closes.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 }
 

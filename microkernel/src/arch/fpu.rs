@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// Alignment of a save area.
 pub const AREA_ALIGNMENT: usize = 64;
 /// FXSAVE's area, with which XSAVE's begins.
-const LEGACY_SIZE: usize = 512;
+pub const LEGACY_SIZE: usize = 512;
 /// Offset of the default control word, and its value: all exceptions masked, 64-bit precision.
 const FCW: (usize, u16) = (0, 0x037F);
 /// Offset of MXCSR, and its value: all exceptions masked, round to nearest.
@@ -69,6 +69,35 @@ pub unsafe fn save(area: *mut u8) {
             asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags));
         }
     }
+}
+
+/// x87 and SSE state as FXSAVE stores it.
+#[repr(C, align(16))]
+struct Legacy([u8; LEGACY_SIZE]);
+
+/// Copies this processor's x87 and SSE state out. CR0.TS must be clear.
+pub fn save_legacy(to: &mut [u8; LEGACY_SIZE]) {
+    let mut legacy = Legacy([0; LEGACY_SIZE]);
+    // SAFETY: the area has FXSAVE's size and alignment.
+    unsafe { asm!("fxsave64 [{}]", in(reg) &raw mut legacy, options(nostack, preserves_flags)) };
+    *to = legacy.0;
+}
+
+/// Loads x87 and SSE state from bytes of any origin; upper halves of AVX registers stay. CR0.TS must be clear.
+pub fn load_legacy(from: &[u8; LEGACY_SIZE]) {
+    let mut mask = [0; LEGACY_SIZE];
+    save_legacy(&mut mask);
+    // MXCSR_MASK (Intel SDM vol. 1, 11.6.6): a reserved bit in MXCSR would raise #GP here.
+    let mask = match u32::from_le_bytes([mask[28], mask[29], mask[30], mask[31]]) {
+        0 => 0xFFBF,
+        mask => mask,
+    };
+    let mut legacy = Legacy(*from);
+    let at = MXCSR.0..MXCSR.0 + 4;
+    let mxcsr = u32::from_le_bytes([from[24], from[25], from[26], from[27]]) & mask;
+    legacy.0[at].copy_from_slice(&mxcsr.to_le_bytes());
+    // SAFETY: the area has FXRSTOR's size and alignment; the one field that can fault was cut to what exists.
+    unsafe { asm!("fxrstor64 [{}]", in(reg) &raw const legacy, options(nostack, preserves_flags)) };
 }
 
 /// Loads this processor's extended state from `area`. CR0.TS must be clear.

@@ -1,5 +1,7 @@
-//! The kernel executive's core: scheduling, waits, dispatcher objects, traps.
+//! The kernel executive's core: scheduling, waits, alerts and APCs, dispatcher objects, completion objects, traps.
 
+pub mod alert;
+pub mod completion;
 pub mod event;
 pub mod sched;
 pub mod trap;

@@ -325,7 +325,8 @@ impl Claim {
     }
 }
 
-fn finish_wait(mut d: DispatchGuard, started: Wait, thread: u32, deadline: u64) -> NtStatus {
+/// The rest of a wait that the current thread started: blocks if it must. Returns the wait's status.
+pub(super) fn finish_wait(mut d: DispatchGuard, started: Wait, thread: u32, deadline: u64) -> NtStatus {
     match started {
         Wait::Done(status) => {
             d.settle(percpu::this().index);

@@ -72,7 +72,8 @@ pub fn is_quiet() -> bool {
         && sched::current().flags.load(Ordering::Acquire) == 0
 }
 
-/// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread.
+/// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread, delivers
+/// its APCs. The frame may be another one then, which only IRETQ can load.
 pub fn before_user(frame: &mut TrapFrame) {
     while !is_quiet() {
         crate::ob::run_deferred();
@@ -192,7 +193,7 @@ fn is_privileged(rip: u64) -> bool {
 }
 
 /// A fault that the program does not handle: said on the console, then its process ends.
-fn end_program(frame: &mut TrapFrame, status: NtStatus, access: Option<(&str, u64)>) {
+pub(super) fn end_program(frame: &mut TrapFrame, status: NtStatus, access: Option<(&str, u64)>) {
     let current = sched::current();
     let process = &current.process;
     let name = process.name();

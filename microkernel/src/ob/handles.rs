@@ -118,6 +118,7 @@ typed! {
     Resource crate::io::Resource;
     Interrupt crate::io::Interrupt;
     Token crate::se::token::Token;
+    IoCompletion crate::ke::completion::IoCompletion;
 }
 
 impl HandleTable {

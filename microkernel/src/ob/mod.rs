@@ -11,6 +11,7 @@ pub mod handles;
 use crate::alpc::group::GroupRef;
 use crate::alpc::port::{Port, ServerObject};
 use crate::io::{Interrupt, Resource};
+use crate::ke::completion::IoCompletion;
 use crate::ke::event::Event;
 use crate::kref::Ref;
 use crate::mm::section::Section;
@@ -120,6 +121,8 @@ pub enum Object {
     Interrupt(Ref<Interrupt>),
     /// Token.
     Token(Ref<Token>),
+    /// I/O completion object.
+    IoCompletion(Ref<IoCompletion>),
 }
 
 impl Object {
@@ -135,6 +138,7 @@ impl Object {
             Self::Resource(o) => &o.header,
             Self::Interrupt(o) => &o.header,
             Self::Token(o) => &o.header,
+            Self::IoCompletion(o) => &o.header,
         }
     }
 
@@ -150,6 +154,7 @@ impl Object {
             Self::Resource(o) => Ref::count(o),
             Self::Interrupt(o) => Ref::count(o),
             Self::Token(o) => Ref::count(o),
+            Self::IoCompletion(o) => Ref::count(o),
         }
     }
 
@@ -162,6 +167,7 @@ impl Object {
             Self::Port(o) => o.signal.as_ref().map(|s| s.index()),
             Self::Interrupt(o) => Some(o.state.index()),
             Self::Section(_) | Self::Server(_) | Self::Resource(_) | Self::Token(_) => None,
+            Self::IoCompletion(o) => Some(o.signal.index()),
         }
     }
 
@@ -185,6 +191,12 @@ impl Object {
                 read | SECTION_MAP_EXECUTE,
             ),
             ObjectType::AlpcPort => (PORT_ALL_ACCESS, read | PORT_CONNECT, DELETE, 0),
+            ObjectType::IoCompletion => (
+                IO_COMPLETION_ALL_ACCESS,
+                read | IO_COMPLETION_QUERY_STATE,
+                read | IO_COMPLETION_MODIFY_STATE,
+                read | SYNCHRONIZE,
+            ),
             ObjectType::Interrupt => (INTERRUPT_ALL_ACCESS, read, INTERRUPT_ACKNOWLEDGE, SYNCHRONIZE),
             ObjectType::Token => (
                 TOKEN_ALL_ACCESS,
@@ -236,6 +248,7 @@ impl Object {
         match self {
             Self::Server(o) => o.close(),
             Self::Process(o) => o.last_handle_closed(),
+            Self::IoCompletion(o) => o.close(),
             _ => {}
         }
         if let Some(NameNotice { group, notice }) = notice {

@@ -66,6 +66,8 @@ pub struct Process {
     inner: Lock<Inner, { rank::PROCESS }>,
     /// Priority of new threads.
     pub base_priority: AtomicI32,
+    /// User address that user APCs go through; 0 until the program's runtime has set it.
+    pub apc_dispatcher: AtomicU64,
     /// The system stops when it ends.
     pub critical: AtomicBool,
     /// Trace filter flag ([`trace::refresh_process`]).
@@ -104,6 +106,7 @@ impl Process {
             ended: Signal::new(false, false)?,
             inner: Lock::new(inner),
             base_priority: AtomicI32::new(priority),
+            apc_dispatcher: AtomicU64::new(0),
             critical: AtomicBool::new(false),
             traced: AtomicBool::new(true),
             created: crate::system_time(),

@@ -3,6 +3,7 @@
 use crate::alpc::landing::Landing;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{apic, cpu, fpu, percpu, switch};
+use crate::ke::alert::{self, Apcs};
 use crate::ke::event::Signal;
 use crate::ke::sched::{self, ThreadPointer, USER_SELECTORS};
 use crate::kref::Ref;
@@ -29,6 +30,12 @@ use zerocopy::IntoBytes;
 pub const FLAG_END: u32 = 1;
 /// [`Thread::flags`]: the suspend count is not zero.
 pub const FLAG_SUSPENDED: u32 = 2;
+/// [`Thread::flags`]: user APCs are to be delivered.
+pub const FLAG_APC: u32 = 4;
+/// [`Thread::flags`]: NtContinue was given registers to go on with.
+pub const FLAG_CONTINUE: u32 = 8;
+/// [`Thread::flags`]: it has not been in user mode.
+pub const FLAG_NEW: u32 = 16;
 
 /// Bytes of a user stack unless asked otherwise.
 pub const DEFAULT_STACK: u64 = 0x1_0000;
@@ -96,6 +103,8 @@ pub struct Thread {
     pub landing: Landing,
     /// Whom it impersonates.
     pub impersonation: impersonation::Slot,
+    /// User APCs.
+    pub apcs: Apcs,
     /// Last park ticket taken; only the thread itself counts it up.
     pub ticket: AtomicU32,
     /// Processor time in ticks, up to the last switch away.
@@ -181,7 +190,7 @@ impl Thread {
             stack_region: region,
             start,
             fpu: AtomicPtr::new(core::ptr::null_mut()),
-            flags: AtomicU32::new(0),
+            flags: AtomicU32::new(FLAG_NEW),
             suspend: Lock::new(0),
             resume,
             exit_status: AtomicU32::new(STATUS_PENDING.0),
@@ -190,6 +199,7 @@ impl Thread {
             alpc_wait: AlpcWait::default(),
             landing: Landing::new(),
             impersonation: impersonation::Slot::new(),
+            apcs: Apcs::new(),
             ticket: AtomicU32::new(0),
             run_ticks: AtomicU64::new(0),
             name: Lock::new(heapless::String::new()),
@@ -261,6 +271,25 @@ impl Thread {
         Ok(())
     }
 
+    /// Copies the current thread's x87 and SSE state out, if it has used any.
+    pub fn save_float(&self, to: &mut [u8; fpu::LEGACY_SIZE]) -> bool {
+        let used = self.fpu_area().is_some();
+        if used {
+            // Whoever has an area has the FPU while it runs.
+            fpu::save_legacy(to);
+        }
+        used
+    }
+
+    /// Gives the current thread this x87 and SSE state.
+    pub fn load_float(&self, from: &[u8; fpu::LEGACY_SIZE]) -> Result<(), NtStatus> {
+        if self.fpu_area().is_none() {
+            self.start_fpu()?;
+        }
+        fpu::load_legacy(from);
+        Ok(())
+    }
+
     /// True for an address in the guard below this thread's user stack.
     pub fn is_stack_guard(&self, address: u64) -> bool {
         (self.stack_region..self.stack_region + USER_GUARD).contains(&address)
@@ -323,15 +352,17 @@ impl Thread {
         old
     }
 
-    /// The flags are not zero, and the (current) thread is about to enter user mode.
-    pub fn handle_flags(&self, _frame: &mut TrapFrame) {
+    /// The flags are not zero, and the (current) thread is about to enter user mode, perhaps with another frame.
+    pub fn handle_flags(&self, frame: &mut TrapFrame) {
         let flags = self.flags.load(Ordering::Acquire);
         if flags & FLAG_END != 0 {
             exit_current_thread();
         }
         if flags & FLAG_SUSPENDED != 0 {
             sched::wait(&[self.resume.index()], false, NEVER, WAIT_REASON_SUSPENDED);
+            return;
         }
+        alert::before_user(self, frame);
     }
 }
 
@@ -380,6 +411,7 @@ pub fn exit_current_thread() -> ! {
     if thread.alpc_wait.called_back.load(Ordering::Relaxed) {
         crate::alpc::port::thread_gone(thread.id());
     }
+    thread.apcs.close();
     thread.id.forget();
     thread.impersonation.set(None);
     ALIVE.fetch_sub(1, Ordering::Relaxed);
@@ -388,6 +420,7 @@ pub fn exit_current_thread() -> ! {
         thread.process.take_down(true);
     }
     crate::ob::run_deferred();
+    sched::lock().leave_queue(thread.index);
     thread.ended.set();
     cpu::cli();
     drop(thread);

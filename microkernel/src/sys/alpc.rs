@@ -10,6 +10,7 @@ use crate::alpc::group::GroupRef;
 use crate::alpc::message::{Body, ReceiveBuffer};
 use crate::alpc::ops::{self, Outgoing, Via};
 use crate::alpc::port::{Port, ServerObject, max_length};
+use crate::ke::alert::Until;
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
 use crate::ob::Object;
@@ -96,7 +97,10 @@ pub fn NtAlpcConnectPortEx(
     if ServerSecurityRequirements != 0 {
         return Err(STATUS_NOT_IMPLEMENTED);
     }
-    let until = deadline(user::timeout(Timeout)?);
+    let until = Until {
+        deadline: deadline(user::timeout(Timeout)?),
+        alertable: Flags & ALPC_MSGFLG_WAIT_ALERTABLE != 0,
+    };
     let process = &sched::current().process;
     let (port, _): (Ref<Port>, u32) = process.handles.get(target.root_directory, PORT_CONNECT)?;
     if port.role != Role::Connection {
@@ -115,7 +119,7 @@ pub fn NtAlpcConnectPortEx(
         buffer,
         port_attributes: &port_attributes,
         sync: Flags & ALPC_MSGFLG_SYNC_CONNECTION != 0,
-        deadline: until,
+        until,
     })?;
     match connected {
         Ok(client) => insert_handle(Object::Port(client), PORT_ALL_ACCESS, attributes, PortHandle),
@@ -229,7 +233,10 @@ pub fn NtAlpcSendWaitReceivePort(
     if sends && has(ALPC_MSGFLG_LPC_MODE) && via.group().flags & ALPC_PORFLG_ALLOW_LPC_REQUESTS == 0 {
         return Err(STATUS_LPC_REQUESTS_NOT_ALLOWED);
     }
-    let until = deadline(user::timeout(Timeout)?);
+    let until = Until {
+        deadline: deadline(user::timeout(Timeout)?),
+        alertable: Flags & ALPC_MSGFLG_WAIT_ALERTABLE != 0,
+    };
     let buffer = if receives {
         Some(ReceiveBuffer::new(ReceiveMessage, BufferLength, ReceiveMessageAttributes)?)
     } else {

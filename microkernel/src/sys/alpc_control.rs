@@ -1,7 +1,7 @@
 //! ALPC calls that look after ports and messages: cancelling, reserves, queries, settings, disconnecting.
 #![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
 
-use super::{OK, SysResult, user};
+use super::{OK, SysResult, alpc_completion, user};
 use crate::alpc::connecting;
 use crate::alpc::group::Fx;
 use crate::alpc::message::Body;
@@ -209,8 +209,10 @@ pub fn NtAlpcSetInformation(
         }
         ALPC_WAIT_FOR_PORT_REFERENCES if Length != 0 => Err(STATUS_INFO_LENGTH_MISMATCH),
         ALPC_WAIT_FOR_PORT_REFERENCES => wait_for_references(&port),
-        ALPC_ASSOCIATE_COMPLETION_PORT_INFORMATION
-        | ALPC_REGISTER_COMPLETION_LIST_INFORMATION
+        ALPC_ASSOCIATE_COMPLETION_PORT_INFORMATION => {
+            alpc_completion::associate(&port, PortInformation, Length)
+        }
+        ALPC_REGISTER_COMPLETION_LIST_INFORMATION
         | ALPC_UNREGISTER_COMPLETION_LIST_INFORMATION
         | ALPC_ADJUST_COMPLETION_LIST_CONCURRENCY_COUNT_INFORMATION
         | ALPC_COMPLETION_LIST_RUNDOWN_INFORMATION

@@ -3,8 +3,11 @@
 //! A handler has NT's name and the declared argument types, and returns the status. Handlers touch user memory only
 //! through [`user`], look handles up once, and hold no lock while they copy.
 
+pub mod alert;
 pub mod alpc;
+pub mod alpc_completion;
 pub mod alpc_control;
+pub mod completion;
 pub mod info;
 pub mod io;
 pub mod memory;
@@ -56,10 +59,14 @@ macro_rules! make_dispatch {
         fn call(frame: &TrapFrame) -> SysResult {
             use abi::alpc::*;
             use abi::arg::{In, InOut, Req};
+            use abi::completion::*;
+            use abi::context::Context;
             use abi::ob::*;
             use abi::se::*;
+            use self::alert::*;
             use self::alpc::*;
             use self::alpc_control::*;
+            use self::completion::*;
             use self::info::*;
             use self::io::*;
             use self::memory::*;

@@ -17,6 +17,7 @@ use abi::NtStatus;
 use abi::alpc::ClientId;
 use abi::arg::{Handle, In, Out, Req};
 use abi::io::RESOURCE_QUOTA;
+use abi::mm::{USER_MAX, USER_MIN};
 use abi::ob::*;
 use abi::ps::*;
 use abi::se::*;
@@ -226,6 +227,16 @@ pub fn NtSetInformationProcess(
                 return Err(STATUS_PRIVILEGE_NOT_HELD);
             }
             process.set_token(&token)?;
+        }
+        PROCESS_APC_DISPATCHER => {
+            let address: u64 = user::input(ProcessInformation, ProcessInformationLength)?;
+            if !(USER_MIN..USER_MAX).contains(&address) {
+                return Err(STATUS_INVALID_PARAMETER);
+            }
+            if !Ref::same(&process, &sched::current().process) {
+                return Err(STATUS_ACCESS_DENIED);
+            }
+            process.apc_dispatcher.store(address, Ordering::Relaxed);
         }
         _ => return Err(STATUS_INVALID_INFO_CLASS),
     }

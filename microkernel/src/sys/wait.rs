@@ -4,7 +4,7 @@
 use super::{OK, SysResult, new_handle, user};
 use crate::arch::percpu;
 use crate::ke::event::Event;
-use crate::ke::{deadline, sched};
+use crate::ke::{alert, deadline, sched};
 use crate::kref::Ref;
 use crate::ob::Object;
 use crate::ob::handles::Target;
@@ -39,10 +39,9 @@ pub fn NtWaitForSingleObject(
     Alertable: bool,
     Timeout: In<i64>,
 ) -> SysResult {
-    let _ = Alertable;
     let until = deadline(user::timeout(Timeout)?);
     let (_object, index) = waitable(ObjectHandle.0)?;
-    Ok(sched::wait(&[index], false, until, WAIT_REASON_USER_REQUEST))
+    Ok(alert::wait(&[index], false, until, WAIT_REASON_USER_REQUEST, Alertable))
 }
 
 pub fn NtWaitForMultipleObjects(
@@ -52,7 +51,6 @@ pub fn NtWaitForMultipleObjects(
     Alertable: bool,
     Timeout: In<i64>,
 ) -> SysResult {
-    let _ = Alertable;
     let count = Count as usize;
     if count == 0 || count > MAXIMUM_WAIT_OBJECTS || WaitType > WAIT_ANY {
         return Err(STATUS_INVALID_PARAMETER);
@@ -69,16 +67,16 @@ pub fn NtWaitForMultipleObjects(
         // At most MAXIMUM_WAIT_OBJECTS, checked above.
         let _ = (objects.push(object), indexes.push(index));
     }
-    Ok(sched::wait(&indexes, WaitType == WAIT_ALL, until, WAIT_REASON_USER_REQUEST))
+    Ok(alert::wait(&indexes, WaitType == WAIT_ALL, until, WAIT_REASON_USER_REQUEST, Alertable))
 }
 
 pub fn NtDelayExecution(Alertable: bool, DelayInterval: In<i64>) -> SysResult {
-    let _ = Alertable;
     let until = deadline(Some(user::read(DelayInterval)?));
-    if until == 0 {
+    if until == 0 && !Alertable {
         return NtYieldExecution().map(|_| STATUS_SUCCESS);
     }
-    match sched::wait(&[], false, until, WAIT_REASON_DELAY) {
+    match alert::wait(&[], false, until, WAIT_REASON_DELAY, Alertable) {
+        STATUS_TIMEOUT if until == 0 => NtYieldExecution().map(|_| STATUS_SUCCESS),
         STATUS_TIMEOUT => OK,
         status => Ok(status),
     }

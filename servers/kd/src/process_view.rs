@@ -3,7 +3,7 @@
 use crate::snapshot::{Snapshot, id, port_name};
 use abi::info::{
     SystemThreadInformation, WAIT_REASON_DELAY, WAIT_REASON_EXECUTIVE, WAIT_REASON_LPC_RECEIVE,
-    WAIT_REASON_LPC_REPLY, WAIT_REASON_SUSPENDED, WAIT_REASON_USER_REQUEST,
+    WAIT_REASON_LPC_REPLY, WAIT_REASON_QUEUE, WAIT_REASON_SUSPENDED, WAIT_REASON_USER_REQUEST,
 };
 use alloc::format;
 use alloc::string::String;
@@ -110,6 +110,7 @@ fn reason_name(reason: u32) -> String {
         WAIT_REASON_DELAY => "DelayExecution".into(),
         WAIT_REASON_SUSPENDED => "Suspended".into(),
         WAIT_REASON_USER_REQUEST => "UserRequest".into(),
+        WAIT_REASON_QUEUE => "WrQueue".into(),
         WAIT_REASON_LPC_RECEIVE => "WrLpcReceive".into(),
         WAIT_REASON_LPC_REPLY => "WrLpcReply".into(),
         other => format!("reason {other}"),

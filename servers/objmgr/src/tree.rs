@@ -50,6 +50,7 @@ const TYPES: &[&str] = &[
     "Server Object",
     "Resource",
     "Interrupt",
+    "IoCompletion",
 ];
 
 /// A name space with NT's tree, all of it permanent.

@@ -2,8 +2,8 @@
 
 use super::limits::Usage;
 use super::{
-    Body, Connection, ConnectionState, Effects, Group, Message, NO_LINK, NO_OBJECT, Place, Queue, Sender,
-    Waiter,
+    Body, Connection, ConnectionState, Effects, Group, Message, NO_COMPLETION, NO_LINK, NO_OBJECT, Place,
+    Queue, Sender, Waiter,
 };
 use abi::alpc::{
     LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_KERNELMODE_MESSAGE,
@@ -40,6 +40,8 @@ impl<B: Body> Group<B> {
                 server_process: 0,
                 client_object,
                 server_object: NO_OBJECT,
+                client_completion: NO_COMPLETION,
+                server_completion: NO_COMPLETION,
                 client_queue: Queue::default(),
                 client_large: Queue::default(),
                 client_canceled: Queue::default(),
@@ -148,6 +150,8 @@ impl<B: Body> Group<B> {
             c.state = ConnectionState::Refused;
             c.request = 0;
             fx.readable(c.client_object, true);
+            // The receive that this posts for tells of the refusal.
+            fx.arrived(c.client_completion, 1);
             let waiters = core::mem::take(&mut c.client_waiters);
             for waiter in waiters {
                 fx.wake(waiter, STATUS_SUCCESS, false);

@@ -61,18 +61,23 @@ impl<B: Body> Group<B> {
             self.message(next).prev = id;
         }
         if to_client {
-            if let Some(c) = self.connections.get(connection).filter(|c| c.for_client() == 1) {
-                fx.readable(c.client_object, true);
+            if let Some(c) = self.connections.get(connection) {
+                if c.for_client() == 1 {
+                    fx.readable(c.client_object, true);
+                }
+                fx.arrived(c.client_completion, 1);
             }
         } else {
             if self.for_server() == 1 {
                 fx.readable(self.object, true);
             }
+            fx.arrived(self.completion, 1);
             if let Some(c) = self.connections.get_mut(connection) {
                 c.in_main += 1;
                 if c.in_main == 1 && c.server_open {
                     fx.readable(c.server_object, true);
                 }
+                fx.arrived(c.server_completion, 1);
             }
         }
     }
