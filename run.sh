@@ -41,6 +41,8 @@ Antares: Windows NT's mechanisms as a microkernel system. Everything goes throug
   ./run.sh new NAME          a new program in apps/NAME from a template; the next ./run.sh has it
   ./run.sh test [FILTER]     unit tests and system tests; the last line is `N passed, N failed`
   ./run.sh bench [--json]    guest instructions per operation, beside Linux
+  ./run.sh bench --profile [NAME] [--json]
+                             which functions the instructions of an operation are in (alpc_rt_32)
   ./run.sh build             compile kernel, servers and apps (target/, build/boot/)
   ./run.sh iso               the same and make build/antares.iso (BIOS and UEFI)
   ./run.sh doctor            what was found on this machine and what was chosen

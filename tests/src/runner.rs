@@ -68,7 +68,7 @@ impl Context {
     pub fn options(&self, machine: Machine) -> Options {
         let number = self.machines.fetch_add(1, Ordering::Relaxed);
         let logs = logs_of(self.name).join(number.to_string());
-        Options { machine, timeout: self.timeout, logs: Some(logs) }
+        Options { machine, timeout: self.timeout, logs: Some(logs), ..Options::default() }
     }
 
     /// Runs `./run.sh exec` with these arguments, direct boot if they do not say.

@@ -1,5 +1,6 @@
 //! The command line of the host tool, which is that of `run.sh`.
 
+use crate::bench::profile;
 use crate::error::{Error, Result, message};
 use crate::exec::{self, Step};
 use crate::paths::{self, TempDir};
@@ -26,6 +27,7 @@ struct Arguments {
     gui: bool,
     icount: bool,
     json: bool,
+    profile: bool,
     help: bool,
 }
 
@@ -46,6 +48,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments> {
             Long("gui") => given.gui = true,
             Long("icount") => given.icount = true,
             Long("json") => given.json = true,
+            Long("profile") => given.profile = true,
             Long("yes") => {}
             Long("help") | Short('h') => given.help = true,
             Value(word) if given.command.is_none() => given.command = Some(word.string()?),
@@ -122,6 +125,17 @@ pub fn main() -> Result<u8> {
             let count = suite::run(given.word()?.as_deref())?;
             Ok(u8::from(count.failed > 0))
         }
+        Some("bench") if given.profile => {
+            let name = given.word()?;
+            let name = name.as_deref().unwrap_or(profile::DEFAULT);
+            let profile = profile::run(
+                &guest::build()?,
+                name,
+                &Options { timeout: given.timeout(600), ..Options::default() },
+            )?;
+            print!("{}", if given.json { profile.json() } else { profile.text() });
+            Ok(0)
+        }
         Some("bench") => {
             given.word()?;
             let table = bench::run(&guest::build()?, given.timeout(600))?;
@@ -173,7 +187,12 @@ fn run_exec(given: Arguments) -> Result<u8> {
     if given.json {
         return Err(message("--json belongs to ./run.sh bench"));
     }
-    let options = Options { machine: given.machine(), timeout: given.timeout(120), logs: given.keep_logs };
+    let options = Options {
+        machine: given.machine(),
+        timeout: given.timeout(120),
+        logs: given.keep_logs,
+        ..Options::default()
+    };
     exec::run(&guest::build()?, &options, given.steps, &mut std::io::stdout())
 }
 

@@ -83,6 +83,31 @@ pub fn build() -> Result<Guest> {
     collect(&root, &built)
 }
 
+/// The same system with a kernel and a program that say which function each instruction came from. The instructions are those of the
+/// ordinary build.
+pub fn with_line_tables(guest: &Guest, program: &str) -> Result<Guest> {
+    let root = paths::root()?;
+    let _lock = Lock::take()?;
+    let folder = root.join("target/profile");
+    if !folder.is_dir() {
+        eprintln!("antares: compiling with line tables (the first time takes a minute)");
+    }
+    let mut cargo = cargo(&root)?;
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only").env("CARGO_TARGET_DIR", &folder);
+    cargo.args(["--package", "microkernel", "--package", program]);
+    let built = run(cargo, &root)?;
+    let file = |name: &str| {
+        let file = built.get(name).map(|(file, _)| file.clone());
+        file.ok_or_else(|| message(format!("cargo built no binary called {name}")))
+    };
+    let mut guest = guest.clone();
+    guest.kernel = file("microkernel")?;
+    for module in guest.modules.iter_mut().filter(|module| module.name == program) {
+        module.file = file(program)?;
+    }
+    Ok(guest)
+}
+
 /// What the last [`build`] left in `build/boot`.
 pub fn built() -> Result<Guest> {
     let folder = paths::build("boot")?;
@@ -105,7 +130,8 @@ fn cargo(root: &Path) -> Result<Command> {
     let way = paths::variable("ANTARES_GUEST_WAY")
         .ok_or_else(|| message("no guest toolchain: start this by ./run.sh, which finds one"))?;
     let mut cargo = Command::new(paths::variable("ANTARES_GUEST_CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).arg("build").args(["--release", "--target", TARGET, "--target-dir", "target"]);
+    cargo.current_dir(root).env("CARGO_TARGET_DIR", "target");
+    cargo.args(["build", "--release", "--target", TARGET]);
     if let Some(rustc) = paths::variable("ANTARES_GUEST_RUSTC") {
         cargo.env("RUSTC", rustc);
     }
@@ -129,6 +155,10 @@ fn run_cargo(root: &Path, packages: &[String]) -> Result<BTreeMap<String, (PathB
     for package in ["microkernel", "direct"].into_iter().chain(packages.iter().map(String::as_str)) {
         cargo.args(["--package", package]);
     }
+    run(cargo, root)
+}
+
+fn run(mut cargo: Command, root: &Path) -> Result<BTreeMap<String, (PathBuf, String)>> {
     cargo.arg("--bins").arg("--message-format=json-render-diagnostics");
     if !std::io::stderr().is_terminal() {
         cargo.arg("--quiet");

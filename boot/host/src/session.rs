@@ -63,13 +63,20 @@ pub struct Options {
     pub machine: Machine,
     /// Time for the whole session, from the start of QEMU to its end.
     pub timeout: Duration,
+    /// Further words for QEMU's command line.
+    pub qemu: Vec<String>,
     /// Where the console logs go; without it a new folder in `build/logs`, removed when all went well.
     pub logs: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { machine: Machine::default(), timeout: Duration::from_secs(120), logs: None }
+        Options {
+            machine: Machine::default(),
+            timeout: Duration::from_secs(120),
+            qemu: Vec::new(),
+            logs: None,
+        }
     }
 }
 
@@ -86,6 +93,8 @@ enum Report {
     Bytes(Line, Vec<u8>),
     Closed(Line),
     Qmp(String),
+    /// QEMU's answer to a command on its control channel.
+    Answer(String),
 }
 
 struct Wire {
@@ -122,6 +131,8 @@ pub struct Session {
     keeps_logs: bool,
     reason: Option<String>,
     expects_reset: bool,
+    control: Option<UnixStream>,
+    answers: VecDeque<String>,
     _temp: Option<TempDir>,
 }
 
@@ -149,6 +160,7 @@ impl Session {
         fs::create_dir_all(&logs).context(format_args!("make the folder {}", logs.display()))?;
 
         let mut command = qemu::command(&options.machine, &media, &temp)?;
+        command.args(&options.qemu);
         let mut listeners = Vec::new();
         for name in ["console", "kd", "qmp"] {
             let path = temp.path().join(name);
@@ -193,8 +205,9 @@ impl Session {
             Ok(Wire::new(stream, Some(log), filter))
         };
         let wires = [wire(Line::Console, "console.log")?, wire(Line::Kd, "kd.log")?];
-        if let Some(qmp) = streams.next() {
-            read_qmp(qmp, sender);
+        let control = streams.next();
+        if let Some(qmp) = &control {
+            read_qmp(qmp, sender)?;
         }
         Ok(Session {
             qemu: Some(child),
@@ -205,6 +218,8 @@ impl Session {
             keeps_logs,
             reason: None,
             expects_reset: false,
+            control,
+            answers: VecDeque::new(),
             _temp: Some(temp),
         })
     }
@@ -225,6 +240,8 @@ impl Session {
             keeps_logs: true,
             reason: None,
             expects_reset: false,
+            control: None,
+            answers: VecDeque::new(),
             _temp: None,
         })
     }
@@ -294,6 +311,22 @@ impl Session {
                 return Ok(status);
             }
             self.step(&format!("`{command}` in {} to end", line.words()))?;
+        }
+    }
+
+    /// Runs a command of QEMU's monitor; what that prints.
+    pub fn monitor(&mut self, command: &str) -> Result<String> {
+        let request = serde_json::json!({
+            "execute": "human-monitor-command",
+            "arguments": { "command-line": command },
+        });
+        let control = self.control.as_mut().ok_or_else(|| message("this machine has no monitor"))?;
+        control.write_all(format!("{request}\n").as_bytes()).context("write to QEMU's control channel")?;
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(answer);
+            }
+            self.step(&format!("QEMU to do `{command}`"))?;
         }
     }
 
@@ -476,6 +509,7 @@ impl Session {
                 wire.seen.extend(seen);
             }
             Report::Qmp(reason) => self.reason = Some(reason),
+            Report::Answer(text) => self.answers.push_back(text),
             Report::Closed(line) => self.wires[line.index()].is_open = false,
         }
     }
@@ -614,10 +648,11 @@ fn read_line(line: Line, stream: &UnixStream, sender: &Sender<Report>) -> Result
     Ok(())
 }
 
-/// Listens on QEMU's control channel for the reason of its end.
-fn read_qmp(stream: UnixStream, sender: Sender<Report>) {
+/// Listens on QEMU's control channel for answers and for the reason of its end.
+fn read_qmp(stream: &UnixStream, sender: Sender<Report>) -> Result<()> {
+    let stream = stream.try_clone().context("open QEMU's control channel twice")?;
+    let mut writer = stream.try_clone().context("open QEMU's control channel twice")?;
     std::thread::spawn(move || {
-        let Ok(mut writer) = stream.try_clone() else { return };
         if writer.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").is_err() {
             return;
         }
@@ -625,18 +660,22 @@ fn read_qmp(stream: UnixStream, sender: Sender<Report>) {
         for line in std::io::BufRead::lines(reader) {
             let Ok(line) = line else { return };
             let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-            let reason = match value["event"].as_str() {
-                Some("SHUTDOWN") => value["data"]["reason"].as_str(),
-                Some("GUEST_PANICKED") => Some("guest-panic"),
-                _ => None,
+            let report = match value["event"].as_str() {
+                Some("SHUTDOWN") => value["data"]["reason"].as_str().map(|text| Report::Qmp(text.to_owned())),
+                Some("GUEST_PANICKED") => Some(Report::Qmp("guest-panic".into())),
+                // Only monitor commands are answered by text, and only errors by `desc`.
+                None => value["return"]
+                    .as_str()
+                    .or_else(|| value["error"]["desc"].as_str())
+                    .map(|text| Report::Answer(text.to_owned())),
+                Some(_) => None,
             };
-            if let Some(reason) = reason
-                && sender.send(Report::Qmp(reason.to_owned())).is_err()
-            {
+            if report.is_some_and(|report| sender.send(report).is_err()) {
                 return;
             }
         }
     });
+    Ok(())
 }
 
 /// QEMU ends with the thread that started it, however that ends.

@@ -3,9 +3,11 @@
 //! The program `bench` inside prints `BENCH name instructions runs` lines. The machine counts instructions (`-icount`), so the figures are the same
 //! on every host. Each machine is booted twice, and a figure that is not the same both times, to 0.1 %, is called out.
 //!
-//! Map: [`table`] says what is compared with what and which bounds there are; [`linux`] measures Linux.
+//! Map: [`table`] says what is compared with what and which bounds there are; [`linux`] measures Linux; [`profile`] tells where the
+//! instructions of an operation go.
 
 pub mod linux;
+pub mod profile;
 pub mod table;
 
 use crate::error::{Result, message};
