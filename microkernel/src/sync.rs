@@ -15,22 +15,26 @@ pub mod rank {
     pub const PROCESS: u32 = 2;
     /// ALPC group.
     pub const GROUP: u32 = 3;
+    /// Sections and views of an ALPC port.
+    pub const PORT_VIEWS: u32 = 4;
+    /// Views of one region of a port section.
+    pub const REGION: u32 = 5;
     /// Address space.
-    pub const SPACE: u32 = 4;
+    pub const SPACE: u32 = 6;
     /// Pages of a section.
-    pub const SECTION: u32 = 5;
+    pub const SECTION: u32 = 7;
     /// Process and thread ids; lists of objects for queries.
-    pub const IDS: u32 = 6;
+    pub const IDS: u32 = 8;
     /// Dispatcher.
-    pub const DISPATCH: u32 = 7;
+    pub const DISPATCH: u32 = 9;
     /// TLB shoot-down in progress.
-    pub const SHOOTDOWN: u32 = 8;
+    pub const SHOOTDOWN: u32 = 10;
     /// Leaves: kernel log, names, deferred closes, kernel stacks.
-    pub const LEAF: u32 = 9;
+    pub const LEAF: u32 = 11;
     /// Kernel heap.
-    pub const HEAP: u32 = 10;
+    pub const HEAP: u32 = 12;
     /// Page frames.
-    pub const FRAMES: u32 = 11;
+    pub const FRAMES: u32 = 13;
 }
 
 /// Answers TLB shoot-downs while spinning.

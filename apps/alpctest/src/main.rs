@@ -24,6 +24,7 @@ mod fast;
 mod handles;
 mod messages;
 mod pair;
+mod views;
 
 use libnt::prelude::*;
 use testkit::Test;
@@ -37,7 +38,7 @@ const CHILD: &str = "/child";
 type Child = fn(&str) -> NtResult;
 
 /// What children do, by module.
-const CHILDREN: &[(&str, Child)] = &[("ends", ends::child)];
+const CHILDREN: &[(&str, Child)] = &[("ends", ends::child), ("views", views::child)];
 
 /// Frames and heap blocks that servers may still have taken.
 const SLACK: u64 = 24;
@@ -59,6 +60,7 @@ fn run(test: &mut Test) {
     messages::run(test);
     ends::run(test);
     handles::run(test);
+    views::run(test);
     fast::run(test);
     completion::run(test);
 }

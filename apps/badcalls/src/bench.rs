@@ -156,6 +156,7 @@ impl Bench {
             // Optional, and must be absent.
             ("NtCreateProcessEx", "SectionHandle" | "DebugPort" | "ExceptionPort") => Handle::NULL,
             ("NtCreateSection", "FileHandle") => Handle::NULL,
+            ("NtAlpcCreatePortSection", "SectionHandle") => self.section.handle(),
             _ => self.handle(argument.object_type),
         };
         handle.0

@@ -16,16 +16,12 @@ use testkit::Test;
 const BAD_HANDLES: [u64; 6] = [0, 0x7FF0, 0x00FF_FFFC, 1 << 32, 0x8000_0000_0000_0000, u64::MAX - 2];
 
 /// Calls that are declared only. They may refuse an argument first.
-const NOT_IMPLEMENTED: [&str; 15] = [
+const NOT_IMPLEMENTED: [&str; 11] = [
     "NtOpenIoCompletion",
     "NtAlpcConnectPort",
     "NtAlpcCancelMessage",
     "NtAlpcSetInformation",
     "NtAlpcQueryInformationMessage",
-    "NtAlpcCreatePortSection",
-    "NtAlpcDeletePortSection",
-    "NtAlpcCreateSectionView",
-    "NtAlpcDeleteSectionView",
     "NtAlpcCreateResourceReserve",
     "NtAlpcDeleteResourceReserve",
     "NtAlpcCreateSecurityContext",
@@ -265,6 +261,15 @@ const REFUSALS: &[Refusal] = &[
     ("NtDuplicateToken", "DesiredAccess", 0x0020_0000, STATUS_ACCESS_DENIED),
     ("NtxCreateToken", "TokenType", 1, STATUS_PRIVILEGE_NOT_HELD),
     ("NtAdjustPrivilegesToken", "NewState", 0, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreatePortSection", "Flags", 1, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreatePortSection", "Flags", 0x4_0000, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreatePortSection", "SectionSize", u64::MAX, STATUS_SECTION_TOO_BIG),
+    ("NtAlpcCreatePortSection", "SectionSize", 0x1001, STATUS_SECTION_TOO_BIG),
+    ("NtAlpcDeletePortSection", "SectionHandle", 1, STATUS_INVALID_HANDLE),
+    ("NtAlpcDeletePortSection", "Flags", 1, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreateSectionView", "Flags", 1, STATUS_INVALID_PARAMETER),
+    ("NtAlpcDeleteSectionView", "ViewBase", 0x1_0000, STATUS_NOT_MAPPED_VIEW),
+    ("NtAlpcDeleteSectionView", "Flags", 1, STATUS_INVALID_PARAMETER),
     ("NtxCreateNameHandle", "NameLength", 257, STATUS_INVALID_PARAMETER),
 ];
 

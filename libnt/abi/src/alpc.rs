@@ -161,6 +161,10 @@ pub const ALPC_PORFLG_ALLOW_LPC_REQUESTS: u32 = 0x2_0000;
 pub const ALPC_PORFLG_WAITABLE_PORT: u32 = 0x4_0000;
 /// The handle attribute is allowed on messages sent through this port (needed by the receiver's port).
 pub const ALPC_PORFLG_ALLOW_DUP_OBJECT: u32 = 0x8_0000;
+/// The port takes direct messages.
+pub const ALPC_PORFLG_DIRECT_MESSAGE: u32 = 0x100_0000;
+/// The port takes handle attributes with several handles.
+pub const ALPC_PORFLG_ALLOW_MULTIHANDLE_ATTRIBUTE: u32 = 0x200_0000;
 /// Kernel only.
 pub const ALPC_PORFLG_SYSTEM_PROCESS: u32 = 0x10_0000;
 
@@ -288,6 +292,80 @@ pub struct AlpcHandleAttr {
     pub desired_access: u32,
 }
 
+/// ALPC_DATA_VIEW_ATTR, 0x20 bytes: a part of a port section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcDataViewAttr {
+    /// ALPC_VIEWFLG_ bits.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The sender's port section; 0 on receive.
+    pub section_handle: u64,
+    /// Where the view is: the sender's on send, the receiver's on receive.
+    pub view_base: u64,
+    /// Bytes.
+    pub view_size: u64,
+}
+
+/// View attribute: the view that came with the message that this one answers is unmapped.
+pub const ALPC_VIEWFLG_UNMAP_EXISTING: u32 = 0x1_0000;
+/// View attribute: the receiver's view is unmapped when it gives the message back.
+pub const ALPC_VIEWFLG_AUTO_RELEASE: u32 = 0x2_0000;
+/// View attribute, on receive: the sender can still write what the view shows.
+pub const ALPC_VIEWFLG_NOT_SECURE: u32 = 0x4_0000;
+/// NtAlpcCreatePortSection: only one side at a time can write.
+pub const ALPC_PORTSECTION_SECURE: u32 = 0x4_0000;
+
+/// ALPC_DIRECT_ATTR, 8 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcDirectAttr {
+    /// The event to set; 0 on receive.
+    pub event: Handle,
+}
+
+/// ALPC_WORK_ON_BEHALF_ATTR, 8 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcWorkOnBehalfAttr {
+    /// Thread id in the low half, low half of the thread's creation time in the high half.
+    pub ticket: u64,
+}
+
+/// ALPC_HANDLE_ATTR32, 0x10 bytes: one of several handles of a HANDLE attribute with [`ALPC_HANDLEFLG_INDIRECT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcHandleAttr32 {
+    /// ALPC_HANDLEFLG_ bits.
+    pub flags: u32,
+    /// The sender's handle.
+    pub handle: u32,
+    /// Object type code that it must have; 0 is any.
+    pub object_type: u32,
+    /// Access wanted for the receiver (ignored with DUPLICATE_SAME_ACCESS).
+    pub desired_access: u32,
+}
+
+/// Most handles of one message.
+pub const ALPC_MAX_HANDLES: u32 = 32;
+
+/// ALPC_MESSAGE_HANDLE_INFORMATION, 0x14 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcMessageHandleInformation {
+    /// In: which of the message's handles, from 0 on.
+    pub index: u32,
+    /// Zero.
+    pub flags: u32,
+    /// The receiver's handle.
+    pub handle: u32,
+    /// Object type code.
+    pub object_type: u32,
+    /// What the handle grants.
+    pub granted_access: u32,
+}
+
 /// Handle attribute: grant what the sender's handle grants.
 pub const ALPC_HANDLEFLG_DUPLICATE_SAME_ACCESS: u32 = 0x1_0000;
 /// Handle attribute: keep the handle attributes.
@@ -327,9 +405,9 @@ pub const ALPC_SERVER_SESSION_INFORMATION: u32 = 12;
 pub const ALPC_MESSAGE_SID_INFORMATION: u32 = 0;
 /// NtAlpcQueryInformationMessage class 1: ModifiedId of the sender's token.
 pub const ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION: u32 = 1;
-/// NtAlpcQueryInformationMessage class 2: state of a direct message.
+/// NtAlpcQueryInformationMessage class 2: the NTSTATUS of a direct message that was sent on the port, as u32.
 pub const ALPC_MESSAGE_DIRECT_STATUS_INFORMATION: u32 = 2;
-/// NtAlpcQueryInformationMessage class 3: the handles that came with it.
+/// NtAlpcQueryInformationMessage class 3: [`AlpcMessageHandleInformation`], a handle that came with a held message.
 pub const ALPC_MESSAGE_HANDLE_INFORMATION: u32 = 3;
 
 /// ALPC_SERVER_INFORMATION, 0x20 bytes: on which server a thread is blocked. In: the thread's handle in the first field.

@@ -190,14 +190,18 @@ macro_rules! for_each_syscall {
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_PORT_ALREADY_SET "class 2, and the port posts to an I/O completion object already", STATUS_PORT_CLOSED "the last handle was closed meanwhile"];
             /// Queries a message.
             73 NtAlpcQueryInformationMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, MessageInformationClass: u32, MessageInformation: Out<u8>, Length: u32, ReturnLength: Out<u32>) [];
-            /// Creates a port section.
-            74 NtAlpcCreatePortSection(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SectionHandle: Handle, SectionSize: u64, AlpcSectionHandle: Out<u64>, ActualSectionSize: Out<u64>) [];
-            /// Deletes a port section.
-            75 NtAlpcDeletePortSection(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SectionHandle: u64) [];
-            /// Maps a view of a port section.
-            76 NtAlpcCreateSectionView(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ViewAttributes: InOut<u8>) [];
-            /// Unmaps a view of a port section.
-            77 NtAlpcDeleteSectionView(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ViewBase: u64) [];
+            /// Makes a port section: of SectionSize bytes of new memory, or of what SectionHandle (SECTION_MAP_READ) refers to.
+            74 NtAlpcCreatePortSection(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SectionHandle: Handle, SectionSize: u64, AlpcSectionHandle: Out<u64>, ActualSectionSize: Out<u64>)
+                [STATUS_INVALID_PARAMETER "unknown flags, no size, or ALPC_PORTSECTION_SECURE with a section handle", STATUS_SECTION_TOO_BIG "larger than the port's MaxSectionSize, or than the section", STATUS_QUOTA_EXCEEDED "more than the port's MaxTotalSectionSize"];
+            /// Deletes a port section: its handle. What is mapped stays.
+            75 NtAlpcDeletePortSection(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SectionHandle: u64)
+                [STATUS_INVALID_HANDLE "no such section of this port", STATUS_INVALID_PARAMETER "flags"];
+            /// Maps a part of a port section that no other view has been made of. Fills ViewBase and ViewSize.
+            76 NtAlpcCreateSectionView(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ViewAttributes: InOut<AlpcDataViewAttr>)
+                [STATUS_INVALID_HANDLE "no such section of this port", STATUS_INVALID_PARAMETER "flags, or ViewBase is not 0", STATUS_INVALID_VIEW_SIZE "0, larger than the section, or than the port's MaxViewSize", STATUS_NO_MEMORY "no part of that size is free"];
+            /// Unmaps a view that the caller made or received through this port.
+            77 NtAlpcDeleteSectionView(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ViewBase: u64)
+                [STATUS_NOT_MAPPED_VIEW "no such view", STATUS_INVALID_PARAMETER "flags"];
             /// Creates a resource reserve.
             78 NtAlpcCreateResourceReserve(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageSize: u64, ResourceId: Out<u32>) [];
             /// Deletes a resource reserve.

@@ -1,7 +1,8 @@
 //! ALPC: messages, attributes, connection ports and connections.
 //!
 //! * [`Message`] is a PORT_MESSAGE with its payload, on the heap or in an array.
-//! * [`Attributes`] holds the CONTEXT and HANDLE attributes.
+//! * [`Attributes`] holds what goes with a message besides its payload.
+//! * [`PortSection`] and [`PortView`] are memory that messages show to their receivers.
 //! * [`ConnectionPort`] is the server's side: it receives everything, replies, accepts and refuses.
 //! * [`Port`] is the client's side: a connection, or a server-object handle, which is used in the same way but needs no
 //!   connection.
@@ -14,7 +15,9 @@ pub mod attributes;
 pub mod helpers;
 mod message;
 mod port;
+mod section;
 
 pub use attributes::Attributes;
 pub use message::{MAX_WORDS, Message};
 pub use port::{Connect, ConnectionPort, Port, request};
+pub use section::{PortSection, PortView};

@@ -1,6 +1,6 @@
 //! Ports: the server's connection port and the client's side.
 
-use super::{Attributes, Message};
+use super::{Attributes, Message, PortSection};
 use crate::handle::OwnedHandle;
 use crate::sys::alpc_control;
 use crate::sys::calls::{self, Buffer};
@@ -134,6 +134,16 @@ impl Port {
         alpc_control::create_resource_reserve(self.handle(), (PORT_MESSAGE_SIZE + payload) as u64)
     }
 
+    /// Answers a request that was received here, or gives back another message: `reply` carries its message id.
+    pub fn reply<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        reply: &mut Message<B>,
+        attributes: Option<&mut Attributes>,
+    ) -> NtResult {
+        let send = Some(buffer(reply, attributes));
+        calls::send_receive(self.handle(), ALPC_MSGFLG_RELEASE_MESSAGE, send, None, None).map(drop)
+    }
+
     /// Receives a message; false when the time-out passed.
     pub fn receive<B: AsRef<[u64]> + AsMut<[u64]>>(
         &self,
@@ -142,6 +152,18 @@ impl Port {
         timeout: Option<Duration>,
     ) -> NtResult<bool> {
         receive(self.handle(), message, attributes, timeout)
+    }
+
+    /// A section of `size` bytes of new memory, to be shown to who receives messages. `secure`: only one side at a time can
+    /// write.
+    pub fn section(&self, size: u64, secure: bool) -> NtResult<PortSection<'_>> {
+        let flags = if secure { ALPC_PORTSECTION_SECURE } else { 0 };
+        PortSection::make(self, self.handle(), flags, Handle::NULL, size)
+    }
+
+    /// A port section of the first `size` bytes (0: all) of a section object.
+    pub fn section_of(&self, section: Handle, size: u64) -> NtResult<PortSection<'_>> {
+        PortSection::make(self, self.handle(), 0, section, size)
     }
 
     /// Ends the connection.
@@ -262,6 +284,18 @@ impl ConnectionPort {
     /// Refuses a connection request.
     pub fn refuse<B: AsRef<[u64]> + AsMut<[u64]>>(&self, request: &Message<B>) -> NtResult {
         calls::accept_port(self.handle(), None, 0, request.words(), false).map(drop)
+    }
+
+    /// A section of `size` bytes of new memory, to be shown to who receives messages. `secure`: only one side at a time can
+    /// write.
+    pub fn section(&self, size: u64, secure: bool) -> NtResult<PortSection<'_>> {
+        let flags = if secure { ALPC_PORTSECTION_SECURE } else { 0 };
+        PortSection::make(self, self.handle(), flags, Handle::NULL, size)
+    }
+
+    /// A port section of the first `size` bytes (0: all) of a section object.
+    pub fn section_of(&self, section: Handle, size: u64) -> NtResult<PortSection<'_>> {
+        PortSection::make(self, self.handle(), 0, section, size)
     }
 
     /// Opens the process that sent a message which is still to be answered.

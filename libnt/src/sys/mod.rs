@@ -5,6 +5,7 @@
 //! references for pointers, [`security`] those for tokens; everything else in this crate uses these.
 
 pub mod alpc_control;
+pub mod alpc_section;
 pub mod calls;
 mod gate;
 pub mod security;

@@ -9,6 +9,7 @@
 //! | [`table`] | slots with generations: handles, process and thread ids, ports, messages |
 //! | [`frames`] | which page frames are free |
 //! | [`vad`] | the regions of an address space |
+//! | [`ranges`] | which parts of a whole are taken |
 //! | [`dispatch`] | threads, ready queues, waits, timers, dispatcher objects |
 //! | [`alpc`] | the ALPC state machine of one connection port and its connections |
 //! | [`se`] | identities, privileges, impersonation levels, access checks |
@@ -25,6 +26,7 @@ pub mod alpc;
 pub mod dispatch;
 pub mod frames;
 pub mod options;
+pub mod ranges;
 pub mod se;
 pub mod table;
 pub mod vad;
@@ -34,7 +36,7 @@ pub mod vad;
 pub struct NoMemory;
 
 /// Pushes onto a vector, or says that there is no memory.
-pub(crate) fn try_push<T>(vec: &mut alloc::vec::Vec<T>, value: T) -> Result<(), NoMemory> {
+pub fn try_push<T>(vec: &mut alloc::vec::Vec<T>, value: T) -> Result<(), NoMemory> {
     vec.try_reserve(1).map_err(|_| NoMemory)?;
     vec.push(value);
     Ok(())

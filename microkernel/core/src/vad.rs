@@ -169,6 +169,14 @@ impl<S: Clone + PartialEq> Vads<S> {
         }
     }
 
+    /// Changes the protection of the whole region with this base. Needs no memory.
+    pub fn protect_region(&mut self, base: u64, protect: u32) {
+        let first = self.index_after(base);
+        for run in self.runs[first..].iter_mut().take_while(|run| run.base == base) {
+            run.protect = protect;
+        }
+    }
+
     /// Takes the region with this base out and returns its runs' sections (for the caller to drop).
     pub fn remove_region(&mut self, base: u64) -> Option<(u64, u64)> {
         let bounds = self.region(base)?;
@@ -218,6 +226,18 @@ mod tests {
         assert_eq!(v.runs(), &[run(0x10000, 0x20000)]);
         assert_eq!(v.remove_region(0x10000), Some((0x10000, 0x20000)));
         assert!(v.runs().is_empty());
+    }
+
+    #[test]
+    fn a_whole_region_is_protected_and_no_other() {
+        let mut v = Vads::new();
+        v.insert(run(0x10000, 0x14000)).unwrap();
+        v.insert(run(0x14000, 0x16000)).unwrap();
+        v.change(0x11000, 0x12000, |r| r.committed = true).unwrap();
+        v.protect_region(0x10000, 2);
+        assert!(v.runs().iter().all(|r| r.protect == if r.base == 0x10000 { 2 } else { 4 }));
+        v.protect_region(0x12000, 1);
+        assert!(v.runs().iter().all(|r| r.protect != 1), "no region begins there");
     }
 
     const PAGE: u64 = 0x1000;

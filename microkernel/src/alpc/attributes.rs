@@ -5,18 +5,24 @@
 //! delivery function writes the body for the receiver and says whether the attribute is there; what it gave the
 //! receiver goes to [`Given`], which takes it back if the delivery fails. No lock is held in either.
 
+use crate::alpc::behalf;
+use crate::alpc::direct::{self, Direct};
 use crate::alpc::group::GroupRef;
 use crate::alpc::message::Mail;
 use crate::alpc::passing::{self, PassedHandle};
 use crate::alpc::port::Port;
+use crate::alpc::section::{self, Limits};
+use crate::alpc::view::{Passage, Use};
 use crate::ke::sched;
 use crate::kref::try_box;
+use crate::quota::{Charge, Kind};
 use crate::sys::user;
 use abi::NtStatus;
 use abi::alpc::*;
 use abi::arg::{Handle, In, InOut, Out};
 use abi::status::*;
 use alloc::boxed::Box;
+use antares_core::alpc::Role;
 use zerocopy::IntoBytes;
 
 /// What a message carries besides its payload.
@@ -24,15 +30,73 @@ use zerocopy::IntoBytes;
 pub struct Attached {
     /// HANDLE.
     pub handle: Option<PassedHandle>,
+    /// VIEW.
+    pub view: Option<Passage>,
+    /// VIEW with UNMAP_EXISTING: what came with the message that this one answers is given up.
+    pub unmap_existing: bool,
+    /// DIRECT.
+    pub direct: Option<Direct>,
+    /// WORK_ON_BEHALF.
+    pub on_behalf: Option<u64>,
+    /// The receiver took the DIRECT attribute.
+    held_directly: bool,
+    charge: Option<Charge>,
 }
+
+impl Attached {
+    /// What the message keeps when its receiver has it; false: nothing. A request (`owed`) is answered, so what it
+    /// brought is kept until then; anything else only if its receiver has to give it back.
+    pub fn keep(&mut self, owed: bool) -> bool {
+        self.handle = None;
+        self.on_behalf = None;
+        let keeps = self.is_held() || (owed && (self.view.is_some() || self.direct.is_some()));
+        if !keeps {
+            // Its receiver has it, and nothing is left to be done.
+            self.answered(false);
+        }
+        keeps
+    }
+
+    /// The receiver has taken something that it has to give back.
+    pub fn is_held(&self) -> bool {
+        self.held_directly || self.view.as_ref().is_some_and(Passage::is_held)
+    }
+
+    /// The receiver answers the message, or gives it back; `unmap`: with its view.
+    pub fn answered(&self, unmap: bool) {
+        if let Some(direct) = &self.direct {
+            direct.succeed();
+        }
+        if let Some(passage) = self.view.as_ref().filter(|_| unmap) {
+            passage.give_up();
+        }
+    }
+}
+
+/// Kernel memory charged for a message's attributes.
+const CHARGE: u64 = size_of::<Attached>() as u64;
 
 /// How a message is sent, for the rules that depend on it.
 pub struct Sending<'a> {
     /// What it is sent through.
     pub group: &'a GroupRef,
     /// The port it is sent on; none for a server object.
-    #[expect(dead_code, reason = "for attributes that name something that a port owns")]
     pub port: Option<&'a Port>,
+    /// Nobody waits for its answer, and it is none.
+    pub is_datagram: bool,
+}
+
+impl Sending<'_> {
+    /// It goes to the connection port's owner, whose attributes are known.
+    pub fn to_server(&self) -> bool {
+        self.port.is_none_or(|port| matches!(port.role, Role::Client(_)))
+    }
+
+    /// True when the receiver's limits allow something, as far as they are known: a client's are looked at only as it
+    /// receives.
+    pub fn receiver_takes(&self, allows: impl FnOnce(&Limits) -> bool) -> bool {
+        !self.to_server() || allows(&self.group.limits)
+    }
 }
 
 /// Reads an attribute's body at an address of the sender's.
@@ -40,7 +104,12 @@ type Capture = fn(&Sending, u64, &mut Attached) -> Result<(), NtStatus>;
 
 /// Attributes that a sender may set. Those the kernel makes ([`MADE_BY_KERNEL`]) are ignored on send; others are
 /// STATUS_NOT_IMPLEMENTED.
-const SENT: [(u32, Capture); 1] = [(ALPC_MESSAGE_HANDLE_ATTRIBUTE, passing::capture)];
+const SENT: [(u32, Capture); 4] = [
+    (ALPC_MESSAGE_VIEW_ATTRIBUTE, section::capture),
+    (ALPC_MESSAGE_HANDLE_ATTRIBUTE, passing::capture),
+    (ALPC_MESSAGE_DIRECT_ATTRIBUTE, direct::capture),
+    (ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE, behalf::capture),
+];
 
 const MADE_BY_KERNEL: u32 = ALPC_MESSAGE_CONTEXT_ATTRIBUTE | ALPC_MESSAGE_TOKEN_ATTRIBUTE;
 
@@ -65,6 +134,7 @@ pub fn capture(
         return Ok(None);
     }
     let mut attached = try_box(Attached::default())?;
+    attached.charge = Some(Charge::new(&sched::current().process.quota(), Kind::Pool, CHARGE)?);
     for (flag, capture) in SENT.iter().filter(|(flag, _)| valid & flag != 0) {
         let offset = attribute_offset(header.allocated_attributes, *flag).ok_or(STATUS_INVALID_PARAMETER)?;
         capture(sending, base.wrapping_add(offset as u64), &mut attached)?;
@@ -76,10 +146,12 @@ pub fn capture(
 pub struct Receiving<'a> {
     /// The port it is received on; none for the answer to a server object's request or to a connect.
     pub port: Option<&'a Port>,
+    /// Where its header was written.
+    pub message: Out<PortMessage>,
     /// Its head.
     pub mail: &'a Mail,
     /// What it carries.
-    pub attached: Option<&'a Attached>,
+    pub attached: Option<&'a mut Attached>,
 }
 
 /// What a delivery has given the receiver. Dropped before [`Given::keep`], it is taken back.
@@ -87,11 +159,25 @@ pub struct Receiving<'a> {
 pub struct Given {
     /// A handle in the current process's table.
     pub handle: Option<Handle>,
+    /// A view.
+    pub view: Option<Use>,
+    /// The DIRECT attribute.
+    pub direct: bool,
 }
 
 impl Given {
-    fn keep(mut self) {
+    fn must_be_returned(&self, attached: Option<&Attached>) -> bool {
+        let passage = attached.and_then(|attached| attached.view.as_ref());
+        self.direct || (self.view.is_some() && passage.is_some_and(Passage::must_be_returned))
+    }
+
+    fn keep(mut self, attached: Option<&mut Attached>) {
         self.handle = None;
+        let Some(attached) = attached else { return };
+        attached.held_directly = self.direct;
+        if let (Some(passage), Some(held)) = (&mut attached.view, self.view.take()) {
+            passage.keep(held);
+        }
     }
 }
 
@@ -104,14 +190,19 @@ impl Drop for Given {
 }
 
 /// Writes an attribute's body at an address of the receiver's. `false`: the message has no such attribute.
-type Deliver = fn(&Receiving, u64, &mut Given) -> Result<bool, NtStatus>;
+type Deliver = fn(&mut Receiving, u64, &mut Given) -> Result<bool, NtStatus>;
 
 /// Attributes that a receiver can get.
-const RECEIVED: [(u32, Deliver); 2] =
-    [(ALPC_MESSAGE_CONTEXT_ATTRIBUTE, context), (ALPC_MESSAGE_HANDLE_ATTRIBUTE, passing::deliver)];
+const RECEIVED: [(u32, Deliver); 5] = [
+    (ALPC_MESSAGE_VIEW_ATTRIBUTE, section::deliver),
+    (ALPC_MESSAGE_CONTEXT_ATTRIBUTE, context),
+    (ALPC_MESSAGE_HANDLE_ATTRIBUTE, passing::deliver),
+    (ALPC_MESSAGE_DIRECT_ATTRIBUTE, direct::deliver),
+    (ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE, behalf::deliver),
+];
 
 /// Fills the receiver's attribute buffer. Returns the attributes that are there. On an error nothing has been given.
-pub fn deliver(to: InOut<AlpcMessageAttributes>, receiving: &Receiving) -> Result<u32, NtStatus> {
+pub fn deliver(to: InOut<AlpcMessageAttributes>, receiving: &mut Receiving) -> Result<u32, NtStatus> {
     if to.is_null() {
         return Ok(0);
     }
@@ -127,11 +218,16 @@ pub fn deliver(to: InOut<AlpcMessageAttributes>, receiving: &Receiving) -> Resul
         }
     }
     user::write_bytes(base, header.as_bytes())?;
-    given.keep();
+    if given.must_be_returned(receiving.attached.as_deref()) {
+        let header = receiving.mail.header;
+        let message_type = header.message_type | LPC_CONTINUATION_REQUIRED;
+        user::write(receiving.message, &PortMessage { message_type, ..header })?;
+    }
+    given.keep(receiving.attached.as_deref_mut());
     Ok(header.valid_attributes)
 }
 
-fn context(receiving: &Receiving, to: u64, _: &mut Given) -> Result<bool, NtStatus> {
+fn context(receiving: &mut Receiving, to: u64, _: &mut Given) -> Result<bool, NtStatus> {
     let mail = receiving.mail;
     let context = AlpcContextAttr {
         port_context: mail.context,

@@ -47,7 +47,7 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     } else {
         let longest = max_length(port_attributes).map_or(0, |length| length.min(group.max_length));
         let header = read_header(In::at(message.address()), longest)?;
-        let sending = Sending { group, port: None };
+        let sending = Sending { group, port: None, is_datagram: false };
         capture(In::at(message.address()), &header, *attributes, &sending)?
     };
     let signal = new_signal(port_attributes.flags)?;
@@ -58,45 +58,53 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     let asked = group.lock().connect(me(), body, waiter, object, &mut Fx::new(*sync));
     via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
     let (connection, id) = asked?;
+    let mut answer = None;
     if let Some(waiter) = waiter {
         let status = waiting(port.id, id, || alert::park(waiter, *until, WAIT_REASON_LPC_REPLY));
-        let answer = group.lock().take_connect(connection, id, &mut Fx::new(false));
-        let Some(delivery) = answer else {
+        answer = group.lock().take_connect(connection, id, &mut Fx::new(false));
+        if answer.is_none() {
             let status = if status == STATUS_SUCCESS { STATUS_PORT_CONNECTION_REFUSED } else { status };
             via.event(TRACE_CONNECTED, trace::Details::id(id).status(status));
             return Ok(Err(status));
-        };
-        alert::keep(status);
-        let delivered = match buffer {
-            None => Ok(0),
-            Some(buffer) if delivery.body.data_length() > buffer.room => {
-                Err(buffer.too_small(delivery.body.data_length()))
-            }
-            Some(buffer) => buffer.deliver(None, &delivery),
-        };
-        via.event(
-            TRACE_CONNECTED,
-            trace::Details::delivery(&delivery).with(delivered.map(|_| id), || delivery.sender.process),
-        );
-        let Delivery { key, body, .. } = delivery;
-        let kept = delivered.is_ok().then(|| body.keep()).flatten();
-        group.lock().end_delivery(key, kept, &mut Fx::new(false));
-        if let Err(status) = delivered {
-            group.lock().close_client(connection, &mut Fx::new(false));
-            return Err(status);
         }
+        alert::keep(status);
     }
     let owner = sched::current().process.id();
     let role = Role::Client(connection);
     let made = Port::new_communication(&quota, group, role, port_attributes, owner, signal);
-    match made {
-        Ok(port) => Ok(Ok(port)),
-        Err((status, signal)) => {
-            group.lock().close_client(connection, &mut Fx::new(false));
-            drop(signal);
-            Err(status)
-        }
+    let client = made.map_err(|(status, signal)| {
+        group.lock().close_client(connection, &mut Fx::new(false));
+        drop(signal);
+        status
+    })?;
+    if let Some(delivery) = answer
+        && let Err(status) = deliver_answer(&via, &client, buffer.as_ref(), delivery)
+    {
+        client.close();
+        return Err(status);
     }
+    Ok(Ok(client))
+}
+
+/// Hands the server's answer out to a client that waited for it with its new port.
+fn deliver_answer(
+    via: &Via,
+    client: &Port,
+    buffer: Option<&ReceiveBuffer>,
+    mut delivery: Delivery<Body>,
+) -> Result<(), NtStatus> {
+    let length = delivery.body.data_length();
+    let delivered = match buffer {
+        None => Ok(0),
+        Some(buffer) if length > buffer.room => Err(buffer.too_small(length)),
+        Some(buffer) => buffer.deliver(Some(client), &mut delivery),
+    };
+    let details = trace::Details::delivery(&delivery);
+    via.event(TRACE_CONNECTED, details.with(delivered.map(|_| delivery.id), || delivery.sender.process));
+    let Delivery { key, body, .. } = delivery;
+    let kept = delivered.is_ok().then(|| body.keep(false)).flatten();
+    client.group.lock().end_delivery(key, kept, &mut Fx::new(false));
+    delivered.map(drop)
 }
 
 /// Accepts a connection request; payload and attributes go to the client. Returns the server communication port.
@@ -110,7 +118,8 @@ pub fn accept(
     let group = &port.group;
     let longest = max_length(port_attributes)?.min(port.max_length());
     let header = read_header(request, longest)?;
-    let body = capture(request, &header, attributes, &Sending { group, port: None })?;
+    let sending = Sending { group, port: Some(port), is_datagram: false };
+    let body = capture(request, &header, attributes, &sending)?;
     let has_handle = body.has_handle();
     let signal = new_signal(port_attributes.flags)?;
     let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());

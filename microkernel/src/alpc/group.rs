@@ -1,11 +1,13 @@
 //! What is behind one connection port, under its lock; and how the state machine's effects reach the dispatcher.
 
 use crate::alpc::message::Body;
+use crate::alpc::section::Limits;
 use crate::arch::percpu;
 use crate::ke::sched::{self, DispatchGuard};
 use crate::kref::Ref;
 use crate::sync::{Guard, Lock, rank};
 use abi::NtStatus;
+use abi::alpc::AlpcPortAttributes;
 use antares_core::alpc::{Effects, Group, NO_COMPLETION, NO_OBJECT, Sender, Waiter};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +29,8 @@ pub struct GroupCell {
     pub flags: u32,
     /// Largest total length of a message.
     pub max_length: usize,
+    /// What its connection port takes of what messages carry.
+    pub limits: Limits,
     /// Name given by the name server.
     pub label: Lock<Label, { rank::LEAF }>,
     /// Trace filter flag.
@@ -47,12 +51,19 @@ impl core::ops::Deref for GroupRef {
 
 impl GroupCell {
     /// A new group. `object` is the dispatcher object of a waitable connection port.
-    pub fn new(id: u32, owner: u32, flags: u32, max_length: usize, object: Option<u32>) -> Self {
+    pub fn new(
+        id: u32,
+        owner: u32,
+        attributes: &AlpcPortAttributes,
+        max_length: usize,
+        object: Option<u32>,
+    ) -> Self {
         Self {
             id,
             owner,
-            flags,
+            flags: attributes.flags,
             max_length,
+            limits: Limits::new(attributes),
             label: Lock::new(Label::new()),
             traced: AtomicBool::new(crate::trace::matches_port("")),
             state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT), MOST)),

@@ -80,12 +80,26 @@ impl Body {
         Ok(())
     }
 
-    /// What a message that was received keeps while an answer is owed.
-    pub fn keep(mut self) -> Option<Self> {
+    /// What a message that was received keeps: of one that is `owed` an answer all that this has to do with, of others
+    /// what its receiver has to give back, and a reserve's memory.
+    pub fn keep(mut self, owed: bool) -> Option<Self> {
+        if self.attached.as_mut().is_some_and(|attached| attached.keep(owed)) {
+            if self.reserved {
+                self.data.clear();
+            } else {
+                self.data = Vec::new();
+            }
+            return Some(self);
+        }
         self.reserved.then(|| {
             antares_core::alpc::Body::recycle(&mut self);
             self
         })
+    }
+
+    /// What is attached.
+    pub fn attached(&self) -> Option<&Attached> {
+        self.attached.as_deref()
     }
 
     /// True when a handle is passed.
@@ -215,8 +229,8 @@ impl ReceiveBuffer {
     }
 
     /// Copies a message out. On an error nothing has been given to the receiver. Returns the attributes delivered.
-    pub fn deliver(&self, port: Option<&Port>, delivery: &Delivery<Body>) -> Result<u32, NtStatus> {
-        let data = &delivery.body.data;
+    pub fn deliver(&self, port: Option<&Port>, delivery: &mut Delivery<Body>) -> Result<u32, NtStatus> {
+        let Body { data, attached, .. } = &mut delivery.body;
         let mut mail = Mail {
             context: delivery.context,
             message_context: delivery.message_context,
@@ -229,7 +243,7 @@ impl ReceiveBuffer {
         if !data.is_empty() && !usercopy::to_user(self.message.address() + PORT_MESSAGE_SIZE as u64, data) {
             return Err(STATUS_ACCESS_VIOLATION);
         }
-        self.finish(port, &mail, delivery.body.attached.as_deref())
+        self.finish(port, &mail, attached.as_deref_mut())
     }
 
     /// Tells how long the message is and fills in the attributes that the receiver wants. Returns which are valid.
@@ -237,11 +251,12 @@ impl ReceiveBuffer {
         &self,
         port: Option<&Port>,
         mail: &Mail,
-        attached: Option<&Attached>,
+        attached: Option<&mut Attached>,
     ) -> Result<u32, NtStatus> {
         if !self.length.is_null() {
             user::write(Out::at(self.length.address()), &u64::from(mail.header.total_length))?;
         }
-        attributes::deliver(self.attributes, &Receiving { port, mail, attached })
+        let message = self.message;
+        attributes::deliver(self.attributes, &mut Receiving { port, message, mail, attached })
     }
 }

@@ -9,8 +9,10 @@ use crate::alpc::fastpath;
 use crate::alpc::group::{Fx, GroupRef};
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
 use crate::alpc::port::Port;
+use crate::alpc::view::{self, Region};
 use crate::ke::alert::{self, Until};
 use crate::ke::sched;
+use crate::kref::Ref;
 use crate::sys::user;
 use crate::trace;
 use abi::NtStatus;
@@ -19,7 +21,9 @@ use abi::arg::{In, InOut};
 use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::trace::*;
-use antares_core::alpc::{Body as _, Delivery, ObjectContext, Post, Received, Role, Sender, Waiter, Woken};
+use antares_core::alpc::{
+    Body as _, Delivery, Group, ObjectContext, Post, Received, Role, Sender, Waiter, Woken,
+};
 use core::sync::atomic::Ordering;
 
 /// The current thread as a sender.
@@ -60,12 +64,12 @@ impl Via<'_> {
         }
     }
 
-    fn sending(&self) -> Sending<'_> {
+    fn sending(&self, is_datagram: bool) -> Sending<'_> {
         let port = match self {
             Self::Port(port) => Some(*port),
             Self::Object(..) => None,
         };
-        Sending { group: self.group(), port }
+        Sending { group: self.group(), port, is_datagram }
     }
 
     fn peer(&self) -> u32 {
@@ -114,11 +118,13 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Captures a message to send. An id that names a reserve of the port takes that.
+    /// Captures a message to send. An id that names a reserve of the port takes that. `answers`: somebody waits for its
+    /// answer, or it is one.
     pub fn capture(
         via: &Via,
         message: In<PortMessage>,
         attributes: InOut<AlpcMessageAttributes>,
+        answers: bool,
     ) -> Result<Self, NtStatus> {
         let header = read_header(message, via.max_length())?;
         let context = SentContext::read(attributes)?;
@@ -127,19 +133,26 @@ impl Outgoing {
         {
             let length = usize::from(header.data_length);
             let mut body = port.group.lock().begin_reserve(port.role, header.message_id, length)?;
-            if let Err(status) = body.fill(message, &header, attributes, &via.sending()) {
+            if let Err(status) = body.fill(message, &header, attributes, &via.sending(!answers)) {
                 port.group.lock().cancel_reserve(header.message_id, body);
                 return Err(status);
             }
             return Ok(Self { header, body, context, reserved: true });
         }
-        let body = capture(message, &header, attributes, &via.sending())?;
+        let sending = via.sending(!answers && header.message_id == 0);
+        let body = capture(message, &header, attributes, &sending)?;
         Ok(Self { header, body, context, reserved: false })
     }
 
     /// MessageId and CallbackId of the message that it answers, if it does; 0 for a new message, with a reserve or without.
     pub fn answers(&self) -> (u32, u32) {
         if self.reserved { (0, 0) } else { (self.header.message_id, self.header.callback_id as u32) }
+    }
+
+    /// What it shows.
+    fn shown(&self) -> Option<Ref<Region>> {
+        let attached = self.body.attached()?;
+        attached.view.as_ref().map(|passage| passage.region().clone())
     }
 
     fn post(&self, waiter: Option<Waiter>, release: bool, tracked: bool) -> Post {
@@ -152,12 +165,25 @@ impl Outgoing {
 pub fn send_message(via: &Via, message: Outgoing, release: bool, tracked: bool) -> Result<(), NtStatus> {
     let details = trace::Details::of(LPC_DATAGRAM, message.header.data_length, message.body.has_handle());
     let (post, context) = (message.post(None, release, tracked), message.context);
+    let direct = message.body.attached().and_then(|attached| attached.direct.as_ref());
+    let completion = direct.map(|direct| direct.completion().clone());
     let sent = via.send(message, &post);
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
+    if let (Ok(id), Via::Port(port), Some(completion)) = (sent, via, completion) {
+        port.sent.remember(id, &completion);
+    }
     if let Some(context) = context {
         context.tell(sent?, 0);
     }
     sent.map(|_| ())
+}
+
+/// Tells what was attached to a message that it is answered, or given back without an answer.
+fn answered(group: &mut Group<Body>, port: &Port, ids: (u32, u32), answer: Option<&Outgoing>) {
+    let unmap = answer.and_then(|answer| answer.body.attached()).is_some_and(|given| given.unmap_existing);
+    if let Some(attached) = group.kept(port.role, ids.0, ids.1).and_then(|body| body.attached()) {
+        attached.answered(unmap);
+    }
 }
 
 /// Answers a request. `will_block`: the caller receives next.
@@ -168,8 +194,11 @@ pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<()
     let traced = trace::is_on(&port.group);
     let asker = if traced { port.group.lock().sender(id).process } else { 0 };
     let context = message.context.as_ref().map_or(0, SentContext::message_context);
-    let result =
-        port.group.lock().reply(port.role, ids, me(), context, message.body, &mut Fx::new(will_block));
+    let result = {
+        let mut group = port.group.lock();
+        answered(&mut group, port, ids, Some(&message));
+        group.reply(port.role, ids, me(), context, message.body, &mut Fx::new(will_block))
+    };
     if traced {
         Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || asker));
     }
@@ -185,7 +214,12 @@ pub fn only_ids(message: In<PortMessage>) -> Result<Option<PortMessage>, NtStatu
 /// Gives a received message back without an answer.
 pub fn release(port: &Port, header: &PortMessage) -> Result<(), NtStatus> {
     let id = header.message_id;
-    let released = port.group.lock().release(port.role, (id, header.callback_id as u32), &mut Fx::new(false));
+    let ids = (id, header.callback_id as u32);
+    let released = {
+        let mut group = port.group.lock();
+        answered(&mut group, port, ids, None);
+        group.release(port.role, ids, &mut Fx::new(false))
+    };
     let details = trace::Details::of(LPC_LOST_REPLY, 0, false);
     Via::Port(port).event(TRACE_REPLY, details.with(released.map(|()| id), || 0));
     released
@@ -204,13 +238,14 @@ pub fn send_and_wait(
     let waiter = sched::prepare_park();
     buffer.open(sched::current());
     let (post, context) = (message.post(Some(waiter), false, tracked), message.context);
+    let shown = message.shown();
     let sent = via.send(message, &post);
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let id = sent?;
     if let Some(context) = context {
         context.tell(id, 0);
     }
-    wait_for_answer(via, id, waiter, buffer, until)
+    wait_for_answer(via, id, waiter, shown, buffer, until)
 }
 
 /// Calls the thread back that waits for the answer to a held message, and blocks for its reply.
@@ -227,13 +262,14 @@ pub fn call_back(
     let waiter = sched::prepare_park();
     buffer.open(sched::current());
     let (post, context) = (message.post(Some(waiter), false, false), message.context);
+    let shown = message.shown();
     let sent = port.group.lock().call_back(port.role, ids, &post, message.body, &mut Fx::new(true));
     via.event(TRACE_SEND, details.with(sent, || via.peer()));
     let callback = sent?;
     if let Some(context) = context {
         context.tell(ids.0, callback);
     }
-    wait_for_answer(&via, callback, waiter, buffer, until)
+    wait_for_answer(&via, callback, waiter, shown, buffer, until)
 }
 
 /// Answers a call back and goes on waiting for the answer to the caller's own request.
@@ -247,27 +283,36 @@ pub fn reply_and_wait(
     let details = trace::Details::of(LPC_REPLY, message.header.data_length, message.body.has_handle());
     let waiter = sched::prepare_park();
     buffer.open(sched::current());
-    let answered =
-        port.group.lock().reply_and_wait(port.role, ids, me(), waiter, message.body, &mut Fx::new(true));
+    let replied = {
+        let mut group = port.group.lock();
+        answered(&mut group, port, ids, Some(&message));
+        group.reply_and_wait(port.role, ids, me(), waiter, message.body, &mut Fx::new(true))
+    };
     let via = Via::Port(port);
-    via.event(TRACE_REPLY, details.with(answered.map(|_| ids.0), || via.peer()));
-    wait_for_answer(&via, answered?, waiter, buffer, until)
+    via.event(TRACE_REPLY, details.with(replied.map(|_| ids.0), || via.peer()));
+    wait_for_answer(&via, replied?, waiter, None, buffer, until)
 }
 
 fn wait_for_answer(
     via: &Via,
     id: u32,
     waiter: Waiter,
+    shown: Option<Ref<Region>>,
     buffer: &ReceiveBuffer,
     until: Until,
 ) -> Result<NtStatus, NtStatus> {
     via.event(TRACE_WAIT_REPLY, trace::Details::id(id).with(Ok(id), || via.peer()));
     let thread = sched::current();
     let status = waiting(via.port_id(), id, || alert::park(waiter, until, WAIT_REASON_LPC_REPLY));
+    // What the message showed is as it was before when this thread goes on, whoever settles it.
+    let settle = || shown.iter().for_each(view::settle);
+    settle();
     if let Some(landed) = thread.landing.collect() {
         return fastpath::finish(via, thread, landed, buffer);
     }
-    finish_request(via, id, status, buffer)
+    let result = finish_request(via, id, status, buffer);
+    settle();
+    result
 }
 
 /// The end of a blocking request that the long way answered, or nobody: takes the answer, or a call back that is to be
@@ -311,16 +356,18 @@ fn hand_out(
     via: &Via,
     port: Option<&Port>,
     buffer: &ReceiveBuffer,
-    delivery: Delivery<Body>,
+    mut delivery: Delivery<Body>,
     event: u8,
 ) -> Result<NtStatus, NtStatus> {
-    let delivered = buffer.deliver(port, &delivery);
+    let delivered = buffer.deliver(port, &mut delivery);
     let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
     via.event(event, details.with(delivered.map(|_| delivery.id), || delivery.sender.process));
     let Delivery { key, message_type, body, .. } = delivery;
     match delivered {
         Ok(_) => {
-            via.group().lock().end_delivery(key, body.keep(), &mut Fx::new(false));
+            let owed = message_type & LPC_CONTINUATION_REQUIRED != 0
+                || message_type & 0xFF == LPC_CONNECTION_REQUEST;
+            via.group().lock().end_delivery(key, body.keep(owed), &mut Fx::new(false));
             Ok(STATUS_SUCCESS)
         }
         // An answer whose receiver has no memory for it is lost, as it is on the fast path.
@@ -353,6 +400,8 @@ pub fn receive_after(
 
 /// Receives the next message.
 pub fn receive(port: &Port, buffer: &ReceiveBuffer, until: Until) -> Result<NtStatus, NtStatus> {
+    // What follows from an answer must not wait until this thread receives the next message.
+    crate::ob::run_deferred();
     loop {
         let mut group = port.group.lock();
         let received = group.receive(port.role, buffer.room, me(), &mut Fx::new(false));

@@ -77,9 +77,9 @@ fn type_code(handle: &HandleRef) -> u32 {
 }
 
 /// Gives the receiver its handle, if its port takes handles.
-pub fn deliver(receiving: &Receiving, to: u64, given: &mut Given) -> Result<bool, NtStatus> {
+pub fn deliver(receiving: &mut Receiving, to: u64, given: &mut Given) -> Result<bool, NtStatus> {
     let takes_handles = receiving.port.is_none_or(|port| port.flags & ALPC_PORFLG_ALLOW_DUP_OBJECT != 0);
-    let passed = receiving.attached.and_then(|attached| attached.handle.as_ref());
+    let passed = receiving.attached.as_deref().and_then(|attached| attached.handle.as_ref());
     let Some(passed) = passed.filter(|_| takes_handles) else { return Ok(false) };
     let process = &sched::current().process;
     let (access, attributes) = (passed.access, passed.attributes);

@@ -1,7 +1,10 @@
 //! Port objects (connection, server and client communication ports) and server objects.
 
 use crate::alpc::completion;
+use crate::alpc::direct::Sent;
 use crate::alpc::group::{Fx, GroupCell, GroupRef};
+use crate::alpc::section::{Limits, PortViews};
+use crate::alpc::view::View;
 use crate::ke::completion::Association;
 use crate::ke::event::Signal;
 use crate::kref::Ref;
@@ -33,6 +36,12 @@ pub struct Port {
     pub role: Role,
     /// ALPC_PORFLG_ flags it was made with.
     pub flags: u32,
+    /// What it takes of what messages carry.
+    pub limits: Limits,
+    /// Its sections and views.
+    pub views: PortViews,
+    /// Direct messages sent on it.
+    pub sent: Sent,
     /// Process that made it.
     pub owner: u32,
     /// Waitable ports have one.
@@ -86,8 +95,7 @@ impl Port {
         let max_length = max_length(attributes)?;
         let signal = new_signal(attributes.flags)?;
         let id = reserve_id()?;
-        let cell =
-            GroupCell::new(id, owner, attributes.flags, max_length, signal.as_ref().map(Signal::index));
+        let cell = GroupCell::new(id, owner, attributes, max_length, signal.as_ref().map(Signal::index));
         let made = Ref::try_new(cell).map(GroupRef);
         let port = made.and_then(|group| {
             let made = Self::make(quota, id, group, Role::Connection, attributes, owner, signal);
@@ -139,6 +147,9 @@ impl Port {
             group,
             role,
             flags: attributes.flags,
+            limits: Limits::default(),
+            views: PortViews::default(),
+            sent: Sent::new(),
             owner,
             signal,
             receivers: AtomicU32::new(0),
@@ -158,6 +169,10 @@ impl Port {
         let longest = max_length(attributes).unwrap_or(ALPC_MAX_ALLOWED_MESSAGE_LENGTH);
         self.max_length.store(longest.min(self.group.max_length) as u32, Ordering::Relaxed);
         self.group.lock().set_pool_limit(self.role, pool_limit(attributes));
+        self.limits.set(attributes);
+        if self.role == Role::Connection {
+            self.group.limits.set(attributes);
+        }
     }
 
     /// Longest message that may be sent through it, header included.
@@ -190,12 +205,21 @@ impl Port {
         }
         drop(fx);
         completion::dissociate(self);
+        self.views.close();
+        self.sent.clear();
         forget_id(self.id);
     }
 
     /// True from the moment it closes.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// A view is gone: the port that owned it, if it is still there, forgets it.
+pub fn forget_view(view: &Ref<View>) {
+    if let Some(port) = find(view.port) {
+        port.views.forget(view);
     }
 }
 

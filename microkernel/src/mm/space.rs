@@ -4,6 +4,7 @@
 //! tables is either owned by the space (private memory, private copies: entry bit `OWNED`) or belongs to a section.
 //! No mapping is ever writable and executable. Frames are freed only after the TLB shoot-down that follows unmapping.
 
+use crate::alpc::view::{self, View};
 use crate::arch::paging::{self, ADDRESS, CD, NX, OWNED, P, PAGE, U, W, WT};
 use crate::kref::Ref;
 use crate::mm::section::Section;
@@ -27,9 +28,17 @@ pub enum Access {
     Execute,
 }
 
+/// What a view shows.
+#[derive(Clone, PartialEq)]
+struct Shown {
+    section: Ref<Section>,
+    /// ALPC's record of a view of a port section: only ALPC unmaps it, and is told when it goes with the space.
+    owner: Option<Ref<View>>,
+}
+
 struct Inner {
     quota: Ref<QuotaBlock>,
-    vads: Vads<Ref<Section>>,
+    vads: Vads<Shown>,
     /// Pages charged: commit of private memory and private copies, page tables.
     charged: u64,
     /// Runs of regions charged to the pool.
@@ -407,7 +416,10 @@ impl AddressSpace {
         let old = run.protect;
         match &run.view {
             None if protect == PAGE_WRITECOPY => return Err(STATUS_INVALID_PAGE_PROTECTION),
-            Some((section, _)) => {
+            Some((shown, _)) => {
+                if shown.owner.as_ref().is_some_and(|view| view.is_secure()) {
+                    return Err(STATUS_INVALID_PAGE_PROTECTION);
+                }
                 let copies = run.initial_protect == PAGE_WRITECOPY;
                 if copies && protect == PAGE_READWRITE {
                     return Err(STATUS_SECTION_PROTECTION);
@@ -415,7 +427,7 @@ impl AddressSpace {
                 if !copies && protect == PAGE_WRITECOPY {
                     return Err(STATUS_SECTION_PROTECTION);
                 }
-                check_section_protection(section, protect)?;
+                check_section_protection(&shown.section, protect)?;
                 // A view keeps within what its handle granted when it was mapped.
                 let raised = match protect {
                     PAGE_READWRITE => run.initial_protect != PAGE_READWRITE,
@@ -435,6 +447,12 @@ impl AddressSpace {
             .vads
             .change(start, end, |run| run.protect = protect)
             .map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        self.change_entries(start, end, protect);
+        Ok((start, end - start, old))
+    }
+
+    /// Gives the pages that are present in `start..end` another protection.
+    fn change_entries(&self, start: u64, end: u64, protect: u32) {
         self.mappings_change();
         let mut any = false;
         paging::for_each(self.root, start, end, |_, entry| {
@@ -447,7 +465,6 @@ impl AddressSpace {
         if any {
             tlb::flush_user(&self.active, self.root, start, (end - start) / PAGE);
         }
-        Ok((start, end - start, old))
     }
 
     /// NtQueryVirtualMemory.
@@ -505,32 +522,81 @@ impl AddressSpace {
         if size > rest {
             return Err(STATUS_INVALID_VIEW_SIZE);
         }
+        let shown = Shown { section: section.clone(), owner: None };
+        let start = self.insert_view(shown, offset, size, base, (protect, protect), top_down)?;
+        Ok((start, size))
+    }
+
+    /// Adds a view of `size` bytes, which fits its section; `protect` now, and at most.
+    fn insert_view(
+        &self,
+        shown: Shown,
+        offset: u64,
+        size: u64,
+        base: u64,
+        (protect, initial_protect): (u32, u32),
+        top_down: bool,
+    ) -> Result<u64, NtStatus> {
         let mut inner = self.lock()?;
         inner.charge_runs()?;
         let start = Self::place(&inner, base, size, top_down)?;
-        let pages = if protect == PAGE_WRITECOPY { size / PAGE } else { 0 };
+        let pages = if initial_protect == PAGE_WRITECOPY { size / PAGE } else { 0 };
         inner.quota.charge(Kind::Pages, pages)?;
-        let run = Run {
-            start,
-            end: start + size,
-            base: start,
-            committed: true,
-            protect,
-            initial_protect: protect,
-            view: Some((section.clone(), offset)),
-        };
+        let view = Some((shown, offset));
+        let end = start + size;
+        let run = Run { start, end, base: start, committed: true, protect, initial_protect, view };
         if inner.vads.insert(run).is_err() {
             inner.quota.release(Kind::Pages, pages);
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
         inner.charged += pages;
-        Ok((start, size))
+        Ok(start)
+    }
+
+    /// Maps a view for ALPC: `protect` now, and at most `most`. Returns its base.
+    pub fn map_owned(
+        &self,
+        section: &Ref<Section>,
+        range: (u64, u64),
+        protect: u32,
+        most: u32,
+        owner: &Ref<View>,
+    ) -> Result<u64, NtStatus> {
+        let shown = Shown { section: section.clone(), owner: Some(owner.clone()) };
+        self.insert_view(shown, range.0, range.1, 0, (protect, most), false)
+    }
+
+    /// Start and end of the view that ALPC mapped at `base` for this record, unless it went with the space.
+    fn owned(inner: &Inner, base: u64, owner: &Ref<View>) -> Option<(u64, u64)> {
+        let (shown, _) = inner.vads.find(base)?.view.as_ref()?;
+        shown.owner.as_ref().filter(|found| *found == owner)?;
+        inner.vads.region(base)
+    }
+
+    /// Unmaps a view that ALPC mapped.
+    pub fn unmap_owned(&self, base: u64, owner: &Ref<View>) {
+        let Ok(mut inner) = self.lock() else { return };
+        let Some((start, end)) = Self::owned(&inner, base, owner) else { return };
+        self.unmap(&mut inner, start, end);
+        inner.vads.remove_region(base);
+        inner.release_runs();
+    }
+
+    /// Changes the protection of a view that ALPC mapped. Cannot fail for want of memory.
+    pub fn protect_owned(&self, base: u64, owner: &Ref<View>, protect: u32) {
+        let Ok(mut inner) = self.lock() else { return };
+        let Some((start, end)) = Self::owned(&inner, base, owner) else { return };
+        inner.vads.protect_region(base, protect);
+        self.change_entries(start, end, protect);
     }
 
     /// NtUnmapViewOfSection.
     pub fn unmap_view(&self, address: u64) -> Result<(), NtStatus> {
         let mut inner = self.lock()?;
         let run = inner.vads.find(address).filter(|run| run.view.is_some()).ok_or(STATUS_NOT_MAPPED_VIEW)?;
+        if run.view.as_ref().is_some_and(|(shown, _)| shown.owner.is_some()) {
+            return Err(STATUS_INVALID_PAGE_PROTECTION);
+        }
         let (base, copies) = (run.base, run.initial_protect == PAGE_WRITECOPY);
         let (start, end) = inner.vads.region(base).ok_or(STATUS_NOT_MAPPED_VIEW)?;
         self.unmap(&mut inner, start, end);
@@ -560,7 +626,7 @@ impl AddressSpace {
             return Err(STATUS_ACCESS_VIOLATION);
         }
         let (protect, view) =
-            (run.protect, run.view.as_ref().map(|(s, o)| (s.clone(), o + (page - run.base))));
+            (run.protect, run.view.as_ref().map(|(s, o)| (s.section.clone(), o + (page - run.base))));
         let mut tables = 0;
         let entry = paging::find_or_make(self.root, page, U, || {
             inner.quota.charge(Kind::Pages, 1).ok()?;
@@ -623,7 +689,8 @@ impl AddressSpace {
         debug_assert!(address % PAGE + length as u64 <= PAGE);
         let mut inner = self.lock()?;
         let frame = self.bring_in(&mut inner, address & !(PAGE - 1), access)?;
-        if inner.vads.find(address).and_then(|r| r.view.as_ref()).is_some_and(|(s, _)| s.is_device()) {
+        if inner.vads.find(address).and_then(|r| r.view.as_ref()).is_some_and(|(s, _)| s.section.is_device())
+        {
             return Err(STATUS_ACCESS_VIOLATION);
         }
         with(phys_to_virt(frame).wrapping_add((address % PAGE) as usize));
@@ -677,6 +744,11 @@ impl AddressSpace {
         inner.quota.release(Kind::Pages, inner.charged - 1);
         inner.charged = 1;
         drop(inner);
+        for (shown, _) in runs.iter().filter_map(|run| run.view.as_ref()) {
+            if let Some(view) = &shown.owner {
+                view::lost(view);
+            }
+        }
         drop(runs);
     }
 }

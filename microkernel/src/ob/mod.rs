@@ -9,6 +9,7 @@
 pub mod handles;
 
 use crate::alpc::group::GroupRef;
+use crate::alpc::later;
 use crate::alpc::port::{Port, ServerObject};
 use crate::io::{Interrupt, Resource};
 use crate::ke::completion::IoCompletion;
@@ -344,6 +345,12 @@ fn defer(object: &Object) {
     // Leaf under leaf: the link of an object that is not on the list yet is reached by nobody else.
     object.header().next_deferred.set_unshared(next);
     *list = Some(object.clone());
+    drop(list);
+    note_deferred();
+}
+
+/// Something waits for [`run_deferred`].
+pub fn note_deferred() {
     ANY_DEFERRED.store(true, Ordering::Release);
 }
 
@@ -363,13 +370,18 @@ pub fn run_deferred() {
 
 #[cold]
 fn run_deferred_list() {
+    // Whoever adds to a list says so afterwards, and so after this.
+    while ANY_DEFERRED.swap(false, Ordering::AcqRel) {
+        run_deferred_objects();
+        while later::run_one() {}
+    }
+}
+
+fn run_deferred_objects() {
     loop {
         let object = {
             let mut list = DEFERRED.lock();
-            let Some(object) = list.take() else {
-                ANY_DEFERRED.store(false, Ordering::Release);
-                return;
-            };
+            let Some(object) = list.take() else { return };
             *list = object.header().next_deferred.take_unshared();
             object
         };

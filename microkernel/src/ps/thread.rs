@@ -101,6 +101,8 @@ pub struct Thread {
     pub alpc_wait: AlpcWait,
     /// Where a message is put while it waits for one.
     pub landing: Landing,
+    /// The last WORK_ON_BEHALF ticket that it received.
+    pub ticket_received: AtomicU64,
     /// Whom it impersonates.
     pub impersonation: impersonation::Slot,
     /// User APCs.
@@ -198,6 +200,7 @@ impl Thread {
             created: crate::system_time(),
             alpc_wait: AlpcWait::default(),
             landing: Landing::new(),
+            ticket_received: AtomicU64::new(0),
             impersonation: impersonation::Slot::new(),
             apcs: Apcs::new(),
             ticket: AtomicU32::new(0),

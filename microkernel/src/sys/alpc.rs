@@ -250,7 +250,7 @@ pub fn NtAlpcSendWaitReceivePort(
         {
             ops::release(port, &header)?;
         } else {
-            let message = Outgoing::capture(&via, SendMessage, SendMessageAttributes)?;
+            let message = Outgoing::capture(&via, SendMessage, SendMessageAttributes, sync || reply)?;
             let (id, callback_id) = message.answers();
             match (&buffer, port) {
                 (Some(buffer), Some(port)) if sync && reply => {
@@ -322,10 +322,6 @@ macro_rules! not_implemented {
     )*};
 }
 not_implemented! {
-    NtAlpcCreatePortSection(OwnedPort, u32, Handle, u64, Out<u64>, Out<u64>);
-    NtAlpcDeletePortSection(OwnedPort, u32, u64);
-    NtAlpcCreateSectionView(OwnedPort, u32, InOut<u8>);
-    NtAlpcDeleteSectionView(OwnedPort, u32, u64);
     NtAlpcCreateSecurityContext(OwnedPort, u32, InOut<u8>);
     NtAlpcDeleteSecurityContext(OwnedPort, u32, u64);
     NtAlpcRevokeSecurityContext(OwnedPort, u32, u64);

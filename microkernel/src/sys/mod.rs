@@ -7,6 +7,7 @@ pub mod alert;
 pub mod alpc;
 pub mod alpc_completion;
 pub mod alpc_control;
+pub mod alpc_section;
 pub mod completion;
 pub mod info;
 pub mod io;
@@ -66,6 +67,7 @@ macro_rules! make_dispatch {
             use self::alert::*;
             use self::alpc::*;
             use self::alpc_control::*;
+            use self::alpc_section::*;
             use self::completion::*;
             use self::info::*;
             use self::io::*;

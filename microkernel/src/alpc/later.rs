@@ -1,0 +1,80 @@
+//! What has to be done after a message went, but not under the lock under which it went: views that change, and events
+//! of direct messages.
+//!
+//! Messages are dropped under the lock of their group. What must follow is put on one list, linked through the things
+//! themselves so that it needs no memory; [`crate::ob::run_deferred`] works it off before the kernel returns to user mode,
+//! and before a thread that has answered a message blocks.
+
+use crate::alpc::direct::Completion;
+use crate::alpc::view::{self, Region};
+use crate::kref::Ref;
+use crate::sync::{Lock, rank};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// One thing to be done.
+pub enum Later {
+    /// A region's views are to be as its messages want them.
+    Region(Ref<Region>),
+    /// A direct message has been dealt with.
+    Completion(Ref<Completion>),
+}
+
+/// The place in the list of something that can be on it.
+pub struct Link {
+    queued: AtomicBool,
+    next: Lock<Option<Later>, { rank::LEAF }>,
+}
+
+impl Link {
+    /// Not on the list.
+    pub const fn new() -> Self {
+        Self { queued: AtomicBool::new(false), next: Lock::new(None) }
+    }
+}
+
+static LIST: Lock<Option<Later>, { rank::LEAF }> = Lock::new(None);
+
+impl Later {
+    fn link(&self) -> &Link {
+        match self {
+            Self::Region(region) => &region.link,
+            Self::Completion(completion) => &completion.link,
+        }
+    }
+
+    /// Puts it on the list, unless it is there.
+    pub fn push(self) {
+        if self.link().queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut list = LIST.lock();
+        let next = list.take();
+        // Leaf under leaf: the link of what is not on the list yet is reached by nobody else.
+        self.link().next.set_unshared(next);
+        *list = Some(self);
+        drop(list);
+        crate::ob::note_deferred();
+    }
+
+    fn run(&self) {
+        match self {
+            Self::Region(region) => view::settle(region),
+            Self::Completion(completion) => completion.tell(),
+        }
+    }
+}
+
+/// Does the first thing on the list. `false` when there is none. Called with no lock held.
+pub fn run_one() -> bool {
+    let later = {
+        let mut list = LIST.lock();
+        let Some(later) = list.take() else { return false };
+        *list = later.link().next.take_unshared();
+        later
+    };
+    // A locked exchange, so that what is looked at below is looked at after it: whoever changes it from now on puts it on the
+    // list again.
+    later.link().queued.swap(false, Ordering::AcqRel);
+    later.run();
+    true
+}
