@@ -27,14 +27,6 @@ const READY: u32 = 4;
 /// Ticks that a processor has to arrive: far more than it needs, in emulation too.
 const PATIENCE: u64 = 5_000_000_000;
 
-/// Sets the stack that traps from user mode start on.
-#[inline]
-pub fn set_rsp0(index: u32, top: u64) {
-    let tables = TABLES[index as usize].load(Ordering::Relaxed);
-    // SAFETY: made by `make_tables` for this processor and never freed; `top` is the new thread's stack.
-    unsafe { gdt::set_rsp0(&*tables, top) };
-}
-
 fn leak_stack() -> Result<u64, NtStatus> {
     let stack = KernelStack::new()?;
     let top = stack.top();
@@ -58,8 +50,11 @@ fn make_tables(index: u32) -> Result<[u64; 3], NtStatus> {
 
 /// Loads a processor's tables and sets its registers up. On that processor.
 fn load_tables(index: u32, stacks: [u64; 3]) {
+    let tables = TABLES[index as usize].load(Ordering::Relaxed);
     // SAFETY: made for this processor by `make_tables`, which nobody else uses until they are loaded; stacks likewise.
-    unsafe { gdt::init(&mut *TABLES[index as usize].load(Ordering::Relaxed), stacks) };
+    unsafe { gdt::init(&mut *tables, stacks) };
+    // SAFETY: the tables are never freed, and from now on only read.
+    percpu::of(index).set_tables(unsafe { (*tables).rsp0() });
     idt::load();
     entry::init_this_cpu();
 }

@@ -110,6 +110,39 @@ struct Cpu {
     queues: [Queue; PRIORITIES],
 }
 
+/// A switch from a running thread to a parked one that may be done: [`Dispatcher::begin_switch`].
+pub struct DirectSwitch<'a, P> {
+    /// What the kernel gave for the parked thread.
+    pub payload: P,
+    cpu: &'a mut Cpu,
+    number: u32,
+    from: &'a mut ThreadRec<P>,
+    to: &'a mut ThreadRec<P>,
+    index: u32,
+    switches: &'a mut u64,
+}
+
+impl<P> DirectSwitch<'_, P> {
+    /// Parks the running thread with `ticket` and makes the other one the one that runs. The kernel switches at once.
+    #[inline(always)]
+    pub fn commit(self, ticket: u32, reason: u8) {
+        let Self { from, to, .. } = self;
+        to.parked = false;
+        to.woken = to.ticket;
+        to.status = 0;
+        to.state = State::Running;
+        to.cpu = self.number;
+        to.switches = to.switches.wrapping_add(1);
+        from.ticket = ticket;
+        from.parked = true;
+        from.state = State::Waiting;
+        from.reason = reason;
+        from.deadline = NEVER;
+        self.cpu.current = self.index;
+        *self.switches += 1;
+    }
+}
+
 /// Facts about a thread, for queries.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadInfo {
@@ -625,54 +658,35 @@ impl<P: Copy> Dispatcher<P> {
         true
     }
 
-    /// What the kernel gave for `to`, if that thread is parked with this ticket and `from`, which runs on `cpu`, may give it
-    /// the processor and park: nothing more urgent is ready here, neither is to end, nor does a completion queue count them.
-    /// Changes nothing.
-    #[inline]
-    pub fn can_switch(&self, cpu: u32, from: u32, to: u32, ticket: u32) -> Option<P> {
-        let rec = self.threads.get(to as usize)?.as_ref()?;
-        let c = self.cpus.get(cpu as usize)?;
-        let own = self.threads.get(from as usize)?.as_ref()?;
+    /// A direct switch on `cpu` from the thread `from`, which runs there, to `to`, which is parked with `ticket`: it gets
+    /// the rest of the time slice. `None`: it no longer waits, or has a deadline, may not run here, something more
+    /// urgent is ready here, the running thread is to end, or a completion queue counts one of them. Nothing is changed yet.
+    #[inline(always)]
+    pub fn begin_switch(&mut self, cpu: u32, from: u32, to: u32, ticket: u32) -> Option<DirectSwitch<'_, P>> {
+        let c = self.cpus.get_mut(cpu as usize)?;
+        let both = self.threads.get_disjoint_mut([from as usize, to as usize]);
+        let Ok([Some(from), Some(rec)]) = both else { return None };
         if rec.ticket != ticket
             || !rec.parked
             || rec.affinity >> cpu & 1 == 0
             || u64::from(c.ready_mask) >> (rec.priority + 1) != 0
             || c.handoff != NONE
-            || own.terminating
-            || !own.membership.is_none()
+            || rec.heap != NONE
+            || from.terminating
+            || !from.membership.is_none()
             || !rec.membership.is_none()
         {
             return None;
         }
-        Some(rec.payload)
-    }
-
-    /// Parks `from`, which runs on `cpu`, with `ticket` and makes `to`, for which [`Dispatcher::can_switch`] just said yes, the
-    /// thread that runs there. The kernel switches to it at once: it has the rest of the time slice.
-    #[inline]
-    pub fn switch_direct(&mut self, cpu: u32, from: u32, ticket: u32, reason: u8, to: u32) {
-        if let Some(Some(rec)) = self.threads.get_mut(from as usize) {
-            rec.ticket = ticket;
-            rec.parked = true;
-            rec.state = State::Waiting;
-            rec.reason = reason;
-            rec.deadline = NEVER;
-        }
-        if let Some(Some(rec)) = self.threads.get_mut(to as usize) {
-            rec.parked = false;
-            rec.woken = rec.ticket;
-            rec.status = 0;
-            rec.state = State::Running;
-            rec.cpu = cpu;
-            rec.switches = rec.switches.wrapping_add(1);
-            if rec.heap != NONE {
-                self.timer_remove(to);
-            }
-        }
-        self.switches += 1;
-        if let Some(c) = self.cpus.get_mut(cpu as usize) {
-            c.current = to;
-        }
+        Some(DirectSwitch {
+            payload: rec.payload,
+            cpu: c,
+            number: cpu,
+            from,
+            to: rec,
+            index: to,
+            switches: &mut self.switches,
+        })
     }
 
     fn block(&mut self, thread: u32, deadline: u64, reason: u8) {

@@ -19,6 +19,23 @@ pub struct Table<T, const IDX_BITS: u32, const GEN_BITS: u32> {
     wraps: bool,
 }
 
+/// An entry of a table: [`Table::occupied`].
+pub struct Occupied<'a, T, const IDX_BITS: u32, const GEN_BITS: u32> {
+    generation: &'a mut u32,
+    index: u32,
+    /// The value.
+    pub value: &'a mut T,
+}
+
+impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Occupied<'_, T, IDX_BITS, GEN_BITS> {
+    /// Gives the entry a new key in its place: the old one is stale from then on. For tables whose generations wrap.
+    #[inline(always)]
+    pub fn renew(self) -> u64 {
+        *self.generation = (*self.generation + 1) & Table::<T, IDX_BITS, GEN_BITS>::LAST_GENERATION;
+        Table::<T, IDX_BITS, GEN_BITS>::key(*self.generation, self.index)
+    }
+}
+
 enum Entry<T> {
     Used(T),
     /// Free; the next free slot (0 ends the list).
@@ -110,7 +127,8 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
     /// possible. For building a copy of another table, in ascending order of keys.
     pub fn insert_at(&mut self, key: u64, value: T) -> Result<(), T> {
         let (index, generation) = (Self::index_of(key), Self::generation_of(key));
-        if index == 0 || generation > Self::LAST_GENERATION || (index as usize) < self.slots.len() {
+        if index == 0 || generation > u64::from(Self::LAST_GENERATION) || (index as usize) < self.slots.len()
+        {
             return Err(value);
         }
         let old = self.slots.len().max(1);
@@ -124,17 +142,18 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
             self.slots.push(Slot { generation: self.first_generation, entry: Entry::Free(0) });
             self.free(free as u32);
         }
-        self.slots.push(Slot { generation, entry: Entry::Used(value) });
+        self.slots.push(Slot { generation: generation as u32, entry: Entry::Used(value) });
         self.len += 1;
         Ok(())
     }
 
     fn slot(&self, key: u64) -> Option<&Slot<T>> {
         let slot = self.slots.get(Self::index_of(key) as usize)?;
-        (slot.generation == Self::generation_of(key)).then_some(slot)
+        (u64::from(slot.generation) == Self::generation_of(key)).then_some(slot)
     }
 
     /// The entry with this key.
+    #[inline(always)]
     pub fn get(&self, key: u64) -> Option<&T> {
         match &self.slot(key)?.entry {
             Entry::Used(value) => Some(value),
@@ -143,9 +162,10 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
     }
 
     /// The entry with this key.
+    #[inline(always)]
     pub fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         let slot = self.slots.get_mut(Self::index_of(key) as usize)?;
-        if slot.generation != Self::generation_of(key) {
+        if u64::from(slot.generation) != Self::generation_of(key) {
             return None;
         }
         match &mut slot.entry {
@@ -158,7 +178,7 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
     pub fn remove(&mut self, key: u64) -> Option<T> {
         let index = Self::index_of(key);
         let slot = self.slots.get_mut(index as usize)?;
-        if slot.generation != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
+        if u64::from(slot.generation) != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
             return None;
         }
         let last = slot.generation == Self::LAST_GENERATION;
@@ -177,7 +197,7 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
     pub fn discard(&mut self, key: u64) -> bool {
         let index = Self::index_of(key);
         let Some(slot) = self.slots.get_mut(index as usize) else { return false };
-        if slot.generation != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
+        if u64::from(slot.generation) != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
             return false;
         }
         let last = slot.generation == Self::LAST_GENERATION;
@@ -191,17 +211,23 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         true
     }
 
-    /// Gives the entry with this key a new key in its place: the old one is stale from then on. For tables whose
-    /// generations wrap.
+    /// Gives the entry with this key a new key in its place.
     pub fn renew(&mut self, key: u64) -> Option<u64> {
-        debug_assert!(self.wraps);
+        self.occupied(key).map(Occupied::renew)
+    }
+
+    /// The entry with this key, for giving it a new one.
+    #[inline(always)]
+    pub fn occupied(&mut self, key: u64) -> Option<Occupied<'_, T, IDX_BITS, GEN_BITS>> {
         let index = Self::index_of(key);
         let slot = self.slots.get_mut(index as usize)?;
-        if slot.generation != Self::generation_of(key) || !matches!(slot.entry, Entry::Used(_)) {
+        if u64::from(slot.generation) != Self::generation_of(key) {
             return None;
         }
-        slot.generation = (slot.generation + 1) & Self::LAST_GENERATION;
-        Some(Self::key(slot.generation, index))
+        match &mut slot.entry {
+            Entry::Used(value) => Some(Occupied { generation: &mut slot.generation, index, value }),
+            _ => None,
+        }
     }
 
     /// Puts a slot at the end of the free list.
@@ -227,10 +253,9 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         key as u32 & Self::INDEX_MASK
     }
 
-    const fn generation_of(key: u64) -> u32 {
-        let generation = key >> IDX_BITS;
-        // A key with bits beyond the generation names nothing: no slot of a table has this generation.
-        if generation > Self::LAST_GENERATION as u64 { u32::MAX } else { generation as u32 }
+    /// Generation part of a key. A key with bits beyond the generation names nothing: no slot has so large a one.
+    const fn generation_of(key: u64) -> u64 {
+        key >> IDX_BITS
     }
 
     const fn key(generation: u32, index: u32) -> u64 {

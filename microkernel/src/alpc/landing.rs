@@ -12,12 +12,15 @@ use core::cell::Cell;
 
 /// See the module head.
 pub struct Landing {
-    /// User address of the buffer that the next three are about.
+    /// User addresses of the buffer and of the word for its length, which the next four are about.
     buffer: Cell<u64>,
+    length: Cell<u64>,
     address: Cell<u64>,
+    length_address: Cell<u64>,
+    /// Payload bytes to the end of the buffer's page, plus one; 0: nothing can land.
     page_room: Cell<u64>,
     version: Cell<u64>,
-    /// Payload bytes that may be put there, plus one; 0: none.
+    /// Payload bytes that may be put there, plus one.
     limit: Cell<u64>,
     /// The owner asked for attributes.
     attributes: Cell<bool>,
@@ -50,15 +53,13 @@ pub struct Landed {
 }
 
 impl Landed {
-    /// Length of header and payload.
-    #[inline(always)]
-    pub fn total_length(self) -> u64 {
-        self.word >> 16 & 0xFFFF
+    /// Payload bytes.
+    pub const fn data_length(self) -> u16 {
+        self.word as u16
     }
 
     /// Type with flags.
-    #[inline(always)]
-    pub fn message_type(self) -> u16 {
+    pub const fn message_type(self) -> u16 {
         (self.word >> 32) as u16
     }
 }
@@ -71,7 +72,9 @@ unsafe impl Sync for Landing {}
 #[derive(Clone, Copy)]
 pub struct Place {
     /// Kernel address of the header; the payload follows it.
-    pub address: u64,
+    pub message: *mut [u64; 5],
+    /// Kernel address of the word for the length.
+    pub length: *mut u64,
     /// Version of the address space for which that is true.
     pub version: u64,
 }
@@ -81,7 +84,9 @@ impl Landing {
     pub const fn new() -> Self {
         Self {
             buffer: Cell::new(0),
+            length: Cell::new(0),
             address: Cell::new(0),
+            length_address: Cell::new(0),
             page_room: Cell::new(0),
             version: Cell::new(u64::MAX),
             limit: Cell::new(0),
@@ -92,25 +97,33 @@ impl Landing {
         }
     }
 
-    /// The owner, which calls this, is about to park for a message into `buffer`, of at most `room` payload bytes.
+    /// The owner, which calls this, is about to park for a message into `buffer`, of at most `room` payload bytes, whose
+    /// length goes to `length`.
     #[inline(always)]
-    pub fn open(&self, buffer: u64, room: u64, attributes: bool, space: &AddressSpace) {
-        if self.buffer.get() != buffer || self.version.get() != space.version() {
-            self.look_up(buffer, space);
+    pub fn open(&self, buffer: u64, length: u64, room: u64, attributes: bool, space: &AddressSpace) {
+        if self.buffer.get() != buffer || self.length.get() != length || self.version.get() != space.version()
+        {
+            self.look_up(buffer, length, space);
         }
         self.limit.set(self.page_room.get().min(room + 1));
         self.attributes.set(attributes);
     }
 
     #[cold]
-    fn look_up(&self, buffer: u64, space: &AddressSpace) {
+    fn look_up(&self, buffer: u64, length: u64, space: &AddressSpace) {
         const HEADER: u64 = PORT_MESSAGE_SIZE as u64;
-        self.buffer.set(buffer);
+        let version = space.version();
         let found = space.landing(buffer).filter(|found| found.room >= HEADER);
-        self.page_room.set(found.map_or(0, |found| found.room - HEADER + 1));
-        // Without one nothing is remembered: the page may come any time.
-        self.version.set(found.map_or(u64::MAX, |found| found.version));
-        self.address.set(found.map_or(0, |found| found.address));
+        let word = space.landing(length).filter(|found| found.room >= 8);
+        let both =
+            found.zip(word).filter(|(found, word)| found.version == version && word.version == version);
+        self.buffer.set(buffer);
+        self.length.set(length);
+        self.page_room.set(both.map_or(0, |(found, _)| found.room - HEADER + 1));
+        // Without them nothing is remembered: the pages may come any time.
+        self.version.set(both.map_or(u64::MAX, |_| version));
+        self.address.set(both.map_or(0, |(found, _)| found.address));
+        self.length_address.set(both.map_or(0, |(_, word)| word.address));
     }
 
     /// Where a message with `length` bytes of payload can be put.
@@ -119,8 +132,11 @@ impl Landing {
     /// The owner is parked and the caller holds the dispatcher lock.
     #[inline(always)]
     pub unsafe fn place(&self, length: u64) -> Option<Place> {
-        (length < self.limit.get())
-            .then(|| Place { address: self.address.get(), version: self.version.get() })
+        (length < self.limit.get()).then(|| Place {
+            message: self.address.get() as *mut [u64; 5],
+            length: self.length_address.get() as *mut u64,
+            version: self.version.get(),
+        })
     }
 
     /// Tells the owner that the message is there.

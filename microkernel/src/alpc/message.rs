@@ -206,13 +206,12 @@ impl ReceiveBuffer {
     }
 
     /// The current thread is about to park for a message into this buffer: lets one land there.
-    #[inline(always)]
     pub fn open(&self, thread: &Thread) {
-        let wants_attributes = !self.attributes.is_null();
         thread.landing.open(
             self.message.address(),
+            self.length.address(),
             self.room as u64,
-            wants_attributes,
+            !self.attributes.is_null(),
             &thread.process.space,
         );
     }

@@ -8,7 +8,7 @@
 use super::cpu::{msr, rdmsr, wrmsr};
 use core::arch::asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 /// Ring-0 code.
 pub const KERNEL_CS: u16 = 0x08;
@@ -75,6 +75,11 @@ impl CpuTables {
             reserved3: 0,
             iomap_base: 0,
         }
+    }
+
+    /// The stack that a trap from ring 3 starts on: 16-byte aligned, and unused whenever ring 3 runs.
+    pub const fn rsp0(&self) -> &AtomicU64 {
+        &self.rsp0
     }
 }
 
@@ -144,13 +149,4 @@ pub unsafe fn init(tables: &'static mut CpuTables, ist_tops: [u64; 3]) {
         wrmsr(msr::FS_BASE, fs_base);
         wrmsr(msr::GS_BASE, gs_base);
     }
-}
-
-/// Sets the stack that a trap from ring 3 on this processor starts on. One store.
-///
-/// # Safety
-/// `rsp` must be the 16-byte aligned top of a mapped kernel stack that nothing else uses while ring 3
-/// runs on this processor.
-pub unsafe fn set_rsp0(tables: &CpuTables, rsp: u64) {
-    tables.rsp0.store(rsp, Ordering::Relaxed);
 }

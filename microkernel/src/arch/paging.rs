@@ -186,10 +186,15 @@ pub fn translate(root: u64, address: u64) -> Option<(u64, u64)> {
 
 /// Loads a top-level table on this processor, if it is not loaded.
 pub fn load(root: u64) {
-    let this = crate::arch::percpu::this();
-    if this.page_table.load(Ordering::Relaxed) != root {
-        this.page_table.store(root, Ordering::Relaxed);
-        // SAFETY: every root shares the kernel half.
-        unsafe { cpu::write_cr3(root) };
+    if crate::arch::percpu::this().page_table.load(Ordering::Relaxed) != root {
+        load_other(root);
     }
+}
+
+/// Loads a top-level table that is not loaded on this processor.
+#[inline(always)]
+pub fn load_other(root: u64) {
+    crate::arch::percpu::this().page_table.store(root, Ordering::Relaxed);
+    // SAFETY: every root shares the kernel half.
+    unsafe { cpu::write_cr3(root) };
 }

@@ -22,6 +22,10 @@ pub struct PerCpu {
     current: AtomicPtr<Thread>,
     /// Number of the processor, from 0.
     pub index: u32,
+    /// The bit of that number.
+    pub bit: u64,
+    /// The stack pointer in the task-state segment, for traps from user mode.
+    rsp0: AtomicPtr<AtomicU64>,
     /// Local APIC id.
     pub apic_id: AtomicU32,
     /// The processor must schedule before it returns to user mode.
@@ -58,6 +62,8 @@ impl PerCpu {
             user_rsp: AtomicU64::new(0),
             current: AtomicPtr::new(core::ptr::null_mut()),
             index,
+            bit: 1 << index,
+            rsp0: AtomicPtr::new(core::ptr::null_mut()),
             apic_id: AtomicU32::new(0),
             reschedule: AtomicBool::new(false),
             fpu_trap: AtomicBool::new(false),
@@ -72,6 +78,21 @@ impl PerCpu {
             alpc_fast: AtomicU64::new(0),
             syscalls: [const { AtomicU64::new(0) }; SYSCALL_LIMIT as usize],
         }
+    }
+}
+
+impl PerCpu {
+    /// Traps and system calls from user mode start on this stack from now on.
+    #[inline(always)]
+    pub fn set_kernel_stack(&self, top: u64) {
+        self.kernel_rsp.store(top, Ordering::Relaxed);
+        // SAFETY: set by `set_tables` to a field of tables that are never freed, before the first thread runs.
+        unsafe { (*self.rsp0.load(Ordering::Relaxed)).store(top, Ordering::Relaxed) };
+    }
+
+    /// Tells where the task-state segment keeps the stack pointer for traps from user mode.
+    pub fn set_tables(&self, rsp0: &'static AtomicU64) {
+        self.rsp0.store(core::ptr::from_ref(rsp0).cast_mut(), Ordering::Relaxed);
     }
 }
 

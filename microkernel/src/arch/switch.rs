@@ -1,35 +1,41 @@
 //! The context switch: from one kernel stack to another.
 //!
-//! Only callee-saved registers and the stack pointer are exchanged; everything else is on the stacks. Called by
+//! Only the stack pointer is exchanged: whatever a side wants to find again, the compiler has put on its stack. Used by
 //! [`crate::ke::sched`] with the dispatcher lock held, which the other side opens.
 
 use crate::arch::idt::TrapFrame;
-use core::arch::{global_asm, naked_asm};
+use core::arch::{asm, global_asm};
 
-/// Saves the callee-saved registers on this stack, leaves its pointer in `*save`, and goes on where the stack `load`
-/// was left.
+/// Leaves this stack, with where to go on as its last word, its pointer in `*save`, and goes on where the stack `load` was
+/// left. Every register but the stack and frame pointers may come back changed.
 ///
 /// # Safety
 /// `load` was saved by this function, or made by [`prepare`], and its stack is not in use. Interrupts are off.
-#[unsafe(naked)]
-pub unsafe extern "C" fn switch_stack(save: *mut u64, load: u64) {
-    naked_asm!(
-        "push rbp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "mov [rdi], rsp",
-        "mov rsp, rsi",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-    )
+#[inline(always)]
+pub unsafe fn switch_stack(save: *mut u64, load: u64) {
+    // SAFETY: the other side finds its own frame and stack pointers on its stack, and returns to the label below when
+    // this stack is loaded again; all other registers are declared as changed.
+    unsafe {
+        asm!(
+            "push rbp",
+            "push rbx",
+            "lea rax, [rip + 2f]",
+            "push rax",
+            "mov [rdi], rsp",
+            "mov rsp, rsi",
+            "ret",
+            "2:",
+            "pop rbx",
+            "pop rbp",
+            inlateout("rdi") save => _,
+            inlateout("rsi") load => _,
+            lateout("r12") _,
+            lateout("r13") _,
+            lateout("r14") _,
+            lateout("r15") _,
+            clobber_abi("C"),
+        );
+    }
 }
 
 // A new thread comes out of `switch_stack` here: it opens the dispatcher lock, checks for termination, and returns to
@@ -63,9 +69,8 @@ pub unsafe fn prepare(top: u64, frame: TrapFrame) -> u64 {
     // SAFETY: the caller gives a mapped, unused stack with room for this.
     unsafe {
         (at as *mut TrapFrame).write(frame);
-        let saved = (at as *mut u64).sub(7);
-        saved.write_bytes(0, 6);
-        saved.add(6).write(entry as usize as u64);
+        let saved = (at as *mut u64).sub(1);
+        saved.write(entry as usize as u64);
         saved as u64
     }
 }

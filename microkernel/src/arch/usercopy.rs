@@ -4,10 +4,11 @@
 //! kernel: the page-fault handler first tries to bring the page in, and otherwise continues at the landing that
 //! reports the failure ([`fixup`]). SMAP is opened for the copy only (Intel SDM vol. 3, 4.6).
 //!
-//! What the ALPC fast path uses is here as well: it reads the few words it decides on ([`message_words`]), and copies a
-//! payload while it holds locks, so that a fault there must not bring anything in ([`take`]).
+//! The ALPC fast path copies a payload while it holds locks, so that a fault there must not bring anything in ([`take`]);
+//! the few words it decides on are read by the system-call entry ([`crate::arch::entry`]).
 
 use crate::arch::cpu::{self, Features};
+use crate::arch::entry;
 use abi::NtStatus;
 use abi::mm::{USER_MAX, USER_MIN};
 use abi::status::{STATUS_ACCESS_VIOLATION, STATUS_INSUFFICIENT_RESOURCES};
@@ -52,35 +53,6 @@ global_asm!(
     "ret",
 );
 
-// rdi = message, rsi = buffer length, rdx = where the three words go. Returns 0 after a fault.
-global_asm!(
-    ".global antares_user_words",
-    "antares_user_words:",
-    "xor eax, eax",
-    "antares_user_words_start:",
-    "mov rcx, [rdi]",
-    "mov r8, [rdi + 24]",
-    "mov rsi, [rsi]",
-    "mov [rdx], rcx",
-    "mov [rdx + 8], r8",
-    "mov [rdx + 16], rsi",
-    "inc eax",
-    "antares_user_words_end:",
-    "ret",
-);
-
-// rdi = where, rsi = value. Returns 0 after a fault.
-global_asm!(
-    ".global antares_user_put",
-    "antares_user_put:",
-    "xor eax, eax",
-    "antares_user_put_start:",
-    "mov [rdi], rsi",
-    "inc eax",
-    "antares_user_put_end:",
-    "ret",
-);
-
 unsafe extern "C" {
     fn antares_user_copy(to: *mut u8, from: *const u8, count: usize) -> usize;
     static antares_user_copy_start: u8;
@@ -88,12 +60,6 @@ unsafe extern "C" {
     fn antares_user_take(to: *mut u8, from: *const u8, count: usize) -> usize;
     static antares_user_take_start: u8;
     static antares_user_take_end: u8;
-    fn antares_user_words(message: u64, length: u64, to: *mut [u64; 3]) -> u32;
-    static antares_user_words_start: u8;
-    static antares_user_words_end: u8;
-    fn antares_user_put(to: u64, value: u64) -> u32;
-    static antares_user_put_start: u8;
-    static antares_user_put_end: u8;
 }
 
 /// Learns whether this processor has SMAP.
@@ -112,14 +78,15 @@ pub struct Fixup {
 
 /// For a fault at kernel address `rip`: where to go on if the fault was in a user copy.
 pub fn fixup(rip: u64) -> Option<Fixup> {
-    let stretches = [
-        (&raw const antares_user_copy_start as u64, &raw const antares_user_copy_end as u64, true),
-        (&raw const antares_user_words_start as u64, &raw const antares_user_words_end as u64, true),
-        (&raw const antares_user_put_start as u64, &raw const antares_user_put_end as u64, true),
-        (&raw const antares_user_take_start as u64, &raw const antares_user_take_end as u64, false),
-    ];
-    let (_, landing, may_retry) =
-        stretches.into_iter().find(|(start, end, _)| (*start..*end).contains(&rip))?;
+    let (copy, copied) = (&raw const antares_user_copy_start as u64, &raw const antares_user_copy_end as u64);
+    let (take, taken) = (&raw const antares_user_take_start as u64, &raw const antares_user_take_end as u64);
+    let (landing, may_retry) = if (copy..copied).contains(&rip) {
+        (copied, true)
+    } else if (take..taken).contains(&rip) {
+        (taken, false)
+    } else {
+        (entry::fixup(rip)?, true)
+    };
     Some(Fixup { landing, may_retry })
 }
 
@@ -150,38 +117,19 @@ fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
     opened(|| unsafe { antares_user_copy(to, from, count) }) == 0
 }
 
-/// What the fast path decides on: the first and the fourth word of a PORT_MESSAGE (lengths, type; message id) and the
-/// word at `length`. `None` if one of them cannot be read.
-#[inline(always)]
-pub fn message_words(message: u64, length: u64) -> Option<[u64; 3]> {
-    if !is_user_range(message, 40) || !is_user_range(length, 8) {
-        return None;
-    }
-    let mut words = [0; 3];
-    // SAFETY: both are user ranges, `words` is ours; faults are caught.
-    let read = opened(|| unsafe { antares_user_words(message, length, &raw mut words) });
-    (read != 0).then_some(words)
-}
-
-/// Copies from user memory to a kernel address, bringing nothing in. `false` if the range is not user memory or some of
-/// it cannot be read now.
+/// Copies a message's payload from user memory to a kernel address, bringing nothing in. `false` if some of it is not
+/// user memory or cannot be read now.
 ///
 /// # Safety
 /// `to` must be valid for writes of `count` bytes that nobody else accesses.
 #[must_use]
 #[inline(always)]
 pub unsafe fn take(to: *mut u8, address: u64, count: usize) -> bool {
-    is_user_range(address, count)
+    // A range that begins in user space and goes on behind it faults in the unmapped gap at its end, which is longer than
+    // a message (`abi::mm::USER_MAX`).
+    address < USER_MAX
         // SAFETY: the caller vouches for `to`; the other side is a user range, and faults on it are caught.
         && opened(|| unsafe { antares_user_take(to, address as *const u8, count) }) == 0
-}
-
-/// Writes one word to user memory. `false` if it is not user memory or cannot be written.
-#[must_use]
-#[inline(always)]
-pub fn put(address: u64, value: u64) -> bool {
-    // SAFETY: a user range; faults are caught.
-    is_user_range(address, 8) && opened(|| unsafe { antares_user_put(address, value) }) != 0
 }
 
 /// Copies from user memory into a new vector.

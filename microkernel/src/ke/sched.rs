@@ -173,27 +173,22 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
     // SAFETY: both are null or threads with dispatcher records, which the held lock keeps.
     let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
     let now = cpu::rdtsc();
-    let since = me.switched_at.swap(now, Ordering::Relaxed);
+    let since = me.switched_at.load(Ordering::Relaxed);
+    me.switched_at.store(now, Ordering::Relaxed);
     if let Some(previous) = previous {
-        previous.run_ticks.fetch_add(now.wrapping_sub(since), Ordering::Relaxed);
+        // Only the processor that runs a thread counts its time.
+        let ticks = &previous.run_ticks;
+        ticks.store(ticks.load(Ordering::Relaxed).wrapping_add(now.wrapping_sub(since)), Ordering::Relaxed);
     }
     if let Some(area) = previous.and_then(Thread::fpu_area) {
         // SAFETY: the area is the running thread's own, made with the right size.
         unsafe { fpu::save(area) };
     }
     percpu::set_current(next.map_or(null(), core::ptr::from_ref));
-    let same_process = match (previous, next) {
-        (Some(a), Some(b)) => Ref::same(&a.process, &b.process),
-        _ => false,
-    };
     match next {
         Some(next) => {
-            if !same_process {
-                next.process.space.enter();
-            }
-            let top = next.stack_top();
-            me.kernel_rsp.store(top, Ordering::Relaxed);
-            crate::cpus::set_rsp0(me.index, top);
+            next.process.space.enter(previous.map(|p| &p.process.space));
+            me.set_kernel_stack(next.stack_top());
             // Always: ring 3 takes the base away by loading a selector, and processes have their TEBs at equal addresses.
             // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
             unsafe { cpu::wrmsr(cpu::msr::KERNEL_GS_BASE, next.teb) };
@@ -204,16 +199,19 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
                     // SAFETY: the area holds this thread's saved or clean state.
                     unsafe { fpu::restore(area) };
                 }
-                None if !me.fpu_trap.swap(true, Ordering::Relaxed) => fpu::set_ts(),
+                None if !me.fpu_trap.load(Ordering::Relaxed) => {
+                    me.fpu_trap.store(true, Ordering::Relaxed);
+                    fpu::set_ts();
+                }
                 None => {}
             }
         }
-        None => crate::arch::paging::load(kernel_root()),
-    }
-    if let Some(previous) = previous
-        && !same_process
-    {
-        previous.process.space.left();
+        None => {
+            crate::arch::paging::load(kernel_root());
+            if let Some(previous) = previous {
+                previous.process.space.left();
+            }
+        }
     }
     let save = previous.map_or(me.idle_rsp.as_ptr(), |t| t.saved_rsp.as_ptr());
     let load =
@@ -226,6 +224,7 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
 }
 
 /// First thing on the new side of a switch: reads what `read` wants, frees a thread that ended, opens the lock.
+#[inline(always)]
 fn finish_switch<R>(read: impl FnOnce(&Dispatcher<ThreadPointer>) -> R) -> R {
     let ended = (!percpu::this().reap.load(Ordering::Relaxed).is_null()).then(reap);
     // SAFETY: the lock was taken before the switch and its guard forgotten; this is the side that goes on.
@@ -271,9 +270,15 @@ pub fn yield_now() -> bool {
 /// Takes the ticket for the next [`park`], so that the thread can be published as a waiter before it.
 pub fn prepare_park() -> Waiter {
     let thread = current();
+    Waiter { thread: thread.index, ticket: next_ticket(thread) }
+}
+
+/// The current thread's next ticket.
+#[inline(always)]
+pub fn next_ticket(thread: &Thread) -> u32 {
     let ticket = thread.ticket.load(Ordering::Relaxed).wrapping_add(1);
     thread.ticket.store(ticket, Ordering::Relaxed);
-    Waiter { thread: thread.index, ticket }
+    ticket
 }
 
 /// Blocks the current thread until it is unparked, its deadline comes, or it is to end. Returns the wait's status.
@@ -287,42 +292,27 @@ pub fn park_holding(mut d: DispatchGuard, waiter: Waiter, deadline: u64, reason:
     finish_wait(d, started, waiter.thread, deadline)
 }
 
-/// A parked thread that this processor may be given to: [`claim`].
-pub struct Claim {
-    guard: DispatchGuard,
-    thread: ThreadPointer,
-    index: u32,
-}
+/// The dispatcher lock as the fast path takes it. Nobody has to be told anything when it opens.
+pub type FastGuard = Guard<'static, Dispatcher<ThreadPointer>, { rank::DISPATCH }>;
 
-/// Takes the dispatcher lock and looks whether the thread `to` still waits with its ticket, and the current thread may hand
-/// it this processor. Nothing is changed; dropping the claim opens the lock.
+/// Takes the dispatcher lock for a direct switch.
 #[inline(always)]
-pub fn claim(from: &Thread, to: Waiter) -> Option<Claim> {
-    let guard = DISPATCHER.lock();
-    let found = guard.can_switch(percpu::this().index, from.index, to.thread, to.ticket);
-    // Nothing was changed, so there is nobody to tell when the lock opens.
-    let thread = found?;
-    Some(Claim { guard: DispatchGuard { guard: Some(guard) }, thread, index: to.thread })
+pub fn lock_for_switch() -> FastGuard {
+    DISPATCHER.lock()
 }
 
-impl Claim {
-    /// The thread. It is parked, and stays so while the claim is held.
-    #[inline(always)]
-    pub fn thread(&self) -> &Thread {
-        // SAFETY: the record exists, so the thread is alive, and the lock keeps the record.
-        unsafe { &*self.thread.0 }
-    }
+/// Goes from the current thread to the one that the dispatcher has just made current. Returns when the current thread
+/// runs again.
+#[inline(always)]
+pub fn switch_directly(guard: FastGuard, from: &Thread, to: &Thread) {
+    core::mem::forget(guard);
+    switch_to(from, to);
+    finish_switch(|_| ());
+}
 
-    /// Parks the current thread with `ticket` and gives this processor to the claimed one, with the rest of the time slice.
-    /// Returns the status of the wait when the current thread runs again.
-    #[inline(always)]
-    pub fn switch(mut self, from: &Thread, ticket: u32, reason: u32) -> NtStatus {
-        self.guard.switch_direct(percpu::this().index, from.index, ticket, reason as u8, self.index);
-        let next = self.thread.0;
-        core::mem::forget(self.guard);
-        switch_to(from, next);
-        NtStatus(finish_switch(|d| d.wait_status(from.index)))
-    }
+/// Status that the current thread's last wait ended with.
+pub fn last_wait_status() -> NtStatus {
+    NtStatus(lock().wait_status(current().index))
 }
 
 /// The rest of a wait that the current thread started: blocks if it must. Returns the wait's status.

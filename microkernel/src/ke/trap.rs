@@ -2,7 +2,7 @@
 
 use crate::arch::cpu;
 use crate::arch::idt::{TrapFrame, is_return_fault};
-use crate::arch::{apic, fpu, percpu, usercopy};
+use crate::arch::{apic, entry, fpu, percpu, usercopy};
 use crate::bugcheck::{self, bugcheck};
 use crate::ke::sched;
 use crate::klog;
@@ -84,6 +84,16 @@ pub fn before_user(frame: &mut TrapFrame) {
             thread.handle_flags(frame);
         }
     }
+}
+
+/// Leaves the kernel after a system call when something is to be done before that, with every register as the frame then
+/// has it.
+#[cold]
+pub fn leave(frame: &mut TrapFrame, status: NtStatus) -> ! {
+    frame.rax = u64::from(status.0);
+    before_user(frame);
+    // SAFETY: the frame is the current thread's own, at the top of its kernel stack, and nothing below it is needed.
+    unsafe { entry::antares_resume(frame) }
 }
 
 fn page_fault(frame: &mut TrapFrame) {

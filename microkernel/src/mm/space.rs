@@ -163,18 +163,23 @@ impl AddressSpace {
         Ok(Self { root, version: AtomicU64::new(0), active: AtomicU64::new(0), inner: Lock::new(inner) })
     }
 
-    /// Loads it on this processor.
-    pub fn enter(&self) {
+    /// Loads it on this processor, in place of `previous` if that was loaded.
+    #[inline(always)]
+    pub fn enter(&self, previous: Option<&Self>) {
         let me = crate::arch::percpu::this();
         if me.page_table.load(Ordering::Relaxed) != self.root {
-            self.active.fetch_or(1 << me.index, Ordering::SeqCst);
-            paging::load(self.root);
+            self.active.fetch_or(me.bit, Ordering::SeqCst);
+            paging::load_other(self.root);
+            if let Some(previous) = previous {
+                previous.left();
+            }
         }
     }
 
     /// This processor has loaded another one.
+    #[inline(always)]
     pub fn left(&self) {
-        self.active.fetch_and(!(1 << crate::arch::percpu::this().index), Ordering::SeqCst);
+        self.active.fetch_and(!crate::arch::percpu::this().bit, Ordering::SeqCst);
     }
 
     fn lock(&self) -> Result<Guard<'_, Inner, { rank::SPACE }>, NtStatus> {

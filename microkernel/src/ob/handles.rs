@@ -3,6 +3,8 @@
 //! A handle's value is the table key times four, so the two low bits are free for tags and 0 is none. Keys carry a
 //! generation: a stale handle is refused, never reused for another object. Type and access are checked here, once.
 
+use crate::alpc::group::GroupRef;
+use crate::alpc::port::Port;
 use crate::kref::Ref;
 use crate::ob::{HandleRef, Object};
 use crate::quota::{Kind, QuotaBlock};
@@ -11,6 +13,7 @@ use abi::NtStatus;
 use abi::arg::{Handle, Req};
 use abi::ob::*;
 use abi::status::*;
+use antares_core::alpc::ObjectContext;
 use antares_core::table::Table;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,6 +91,14 @@ pub struct HandleTable {
 
 fn key(handle: Handle) -> u64 {
     handle.0 >> 2
+}
+
+/// What a message is sent or received on: a port handle with all access, or a server object's handle with any.
+pub enum Endpoint {
+    /// A port.
+    Port(Ref<Port>),
+    /// A server object.
+    Object(GroupRef, ObjectContext),
 }
 
 /// A reference to the right kind of object.
@@ -182,6 +193,23 @@ impl HandleTable {
     ) -> Result<R, NtStatus> {
         let mut table = self.inner.lock();
         with(table.entries.get_mut(key(handle)).ok_or(STATUS_INVALID_HANDLE)?)
+    }
+
+    /// Looks a handle up to send or receive on.
+    #[inline(always)]
+    pub fn endpoint(&self, handle: Handle) -> Result<Endpoint, NtStatus> {
+        let table = self.inner.lock();
+        let entry = table.entries.get(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+        let Target::Open(open) = &entry.target else { return Err(STATUS_OBJECT_TYPE_MISMATCH) };
+        match open.object() {
+            Object::Port(_) if entry.access & PORT_ALL_ACCESS != PORT_ALL_ACCESS => Err(STATUS_ACCESS_DENIED),
+            Object::Port(port) => Ok(Endpoint::Port(port.clone())),
+            Object::Server(server) => {
+                let context = ObjectContext { access: entry.access, ..server.object };
+                Ok(Endpoint::Object(server.group.clone(), context))
+            }
+            _ => Err(STATUS_OBJECT_TYPE_MISMATCH),
+        }
     }
 
     /// The object of a handle that must be open, of type `T`, and grant `access`; with the access it grants.

@@ -22,6 +22,7 @@ use abi::ob::ObjectType;
 use abi::ps::Teb;
 use abi::status::*;
 use alloc::alloc::{Layout, alloc, dealloc};
+use antares_core::alpc::Sender;
 use antares_core::dispatch::NEVER;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use zerocopy::IntoBytes;
@@ -75,6 +76,8 @@ pub struct Thread {
     id: Id,
     /// Its process.
     pub process: Ref<Process>,
+    /// Its ids as the sender of messages.
+    pub sender: Sender,
     /// Number in the dispatcher.
     pub index: u32,
     stack: KernelStack,
@@ -181,10 +184,12 @@ impl Thread {
         let index = sched::lock()
             .add_thread(ThreadPointer(core::ptr::null()), priority, u64::MAX)
             .map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let sender = Sender { process: process.id(), thread: id.number() };
         let thread = Ref::try_new(Self {
             header,
             id,
             process: process.clone(),
+            sender,
             index,
             stack,
             saved_rsp: AtomicU64::new(saved),

@@ -5,8 +5,6 @@
 
 use super::{OK, SysResult, insert_handle, user};
 use crate::alpc::connecting::{self, Connect};
-use crate::alpc::fastpath;
-use crate::alpc::group::GroupRef;
 use crate::alpc::message::{Body, ReceiveBuffer};
 use crate::alpc::ops::{self, Outgoing, Via};
 use crate::alpc::port::{Port, ServerObject, max_length};
@@ -14,7 +12,7 @@ use crate::ke::alert::Until;
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
 use crate::ob::Object;
-use crate::ob::handles::Target;
+use crate::ob::handles::Endpoint;
 use crate::trace;
 use abi::NtStatus;
 use abi::alpc::*;
@@ -161,31 +159,6 @@ pub fn NtAlpcAcceptConnectPort(
     insert_handle(Object::Port(server), PORT_ALL_ACCESS, attributes, PortHandle)
 }
 
-/// What a send or receive is done on: a port handle with all access, or a server object's handle with any.
-pub enum Endpoint {
-    /// A port.
-    Port(Ref<Port>),
-    /// A server object.
-    Object(GroupRef, ObjectContext),
-}
-
-/// Looks a handle up to send or receive on.
-#[inline(always)]
-pub fn endpoint(handle: Handle) -> Result<Endpoint, NtStatus> {
-    sched::current().process.handles.with(handle, |entry| match &entry.target {
-        Target::Open(open) => match open.object() {
-            Object::Port(_) if entry.access & PORT_ALL_ACCESS != PORT_ALL_ACCESS => Err(STATUS_ACCESS_DENIED),
-            Object::Port(port) => Ok(Endpoint::Port(port.clone())),
-            Object::Server(server) => {
-                let context = ObjectContext { access: entry.access, ..server.object };
-                Ok(Endpoint::Object(server.group.clone(), context))
-            }
-            _ => Err(STATUS_OBJECT_TYPE_MISMATCH),
-        },
-        Target::Name(_) => Err(STATUS_OBJECT_TYPE_MISMATCH),
-    })
-}
-
 pub fn NtAlpcSendWaitReceivePort(
     PortHandle: Handle,
     Flags: u32,
@@ -196,29 +169,13 @@ pub fn NtAlpcSendWaitReceivePort(
     ReceiveMessageAttributes: InOut<AlpcMessageAttributes>,
     Timeout: In<i64>,
 ) -> SysResult {
-    let direct = matches!(Flags, ALPC_MSGFLG_SYNC_REQUEST | ALPC_MSGFLG_RELEASE_MESSAGE)
-        && SendMessageAttributes.is_null()
-        && Timeout.is_null();
-    if direct && !SendMessage.is_null() && !ReceiveMessage.is_null() {
-        let call = fastpath::Call {
-            port: PortHandle,
-            flags: Flags,
-            send: SendMessage,
-            receive: ReceiveMessage,
-            length: BufferLength,
-            attributes: ReceiveMessageAttributes,
-        };
-        if let Some(result) = fastpath::attempt(&call) {
-            return result;
-        }
-    }
     let has = |flag: u32| Flags & flag != 0;
     let (sync, release) = (has(ALPC_MSGFLG_SYNC_REQUEST), has(ALPC_MSGFLG_RELEASE_MESSAGE));
     let reply = has(ALPC_MSGFLG_REPLY_MESSAGE);
     if Flags & !SEND_FLAGS != 0 || (sync && release) {
         return Err(STATUS_INVALID_PARAMETER);
     }
-    let endpoint = endpoint(PortHandle)?;
+    let endpoint = sched::current().process.handles.endpoint(PortHandle)?;
     let (via, port) = match &endpoint {
         Endpoint::Port(port) => (Via::Port(port), Some(port)),
         Endpoint::Object(group, context) => (Via::Object(group, *context), None),

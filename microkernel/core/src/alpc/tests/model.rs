@@ -396,31 +396,34 @@ impl World {
     fn hand_over(&mut self, thread: usize, role: Role, object: Option<ObjectContext>, choice: u8) -> bool {
         let body = self.body(choice);
         let waiter = self.waiter(thread);
-        let direct = self.group.begin_direct(role, object);
         let line = match (role, object) {
             (_, Some(_)) if !self.closed => Some(0),
             (Role::Client(line), None) if self.lines[&line].phase == Phase::Connected => Some(line),
             _ => None,
         };
         let receiver = line.filter(|_| self.depth(Role::Connection) == 0).and_then(|line| {
-            let may = |(role, _): &(Role, Waiter)| *role == Role::Connection || *role == Role::Server(line);
-            self.waiting.iter().copied().find(may)
+            let of_server = |(role, _): &(Role, Waiter)| !matches!(role, Role::Client(_));
+            let first = self.waiting.iter().copied().find(of_server);
+            first.filter(|(role, _)| *role == Role::Connection || *role == Role::Server(line))
         });
-        assert_eq!(direct.map(|d| d.receiver), receiver.map(|(_, waiter)| waiter));
-        let Some((direct, (_, receiver))) = direct.zip(receiver) else { return false };
-        assert_eq!(direct.sequence, self.delivered + 1);
-        if one_in(4, choice) {
-            self.group.cancel_direct(&direct);
+        let gives = !one_in(4, choice);
+        let sequence = self.delivered + 1;
+        let begun = self.group.begin_direct(role, object.as_ref());
+        assert_eq!(begun.as_ref().map(|r| r.receiver), receiver.map(|(_, waiter)| waiter));
+        let Some((begun, (_, receiver))) = begun.zip(receiver) else { return false };
+        assert_eq!(begun.sequence, sequence);
+        if !gives {
             return false;
         }
+        let id = begun.id;
+        begun.commit(object, sender(thread), waiter, sender(receiver.thread as usize));
         self.delivered += 1;
-        self.group.commit_direct(&direct, object, sender(thread), waiter, sender(receiver.thread as usize));
         self.waiting.retain(|(_, w)| *w != receiver);
-        self.threads[receiver.thread as usize] = Doing::Handed { id: direct.id, body };
-        self.threads[thread] = Doing::Sending { id: direct.id, waiter, woken: None };
-        self.seen_ids.push(direct.id);
+        self.threads[receiver.thread as usize] = Doing::Handed { id: id, body };
+        self.threads[thread] = Doing::Sending { id: id, waiter, woken: None };
+        self.seen_ids.push(id);
         self.owed.push(Letter {
-            id: Some(direct.id),
+            id: Some(id),
             kind: LPC_REQUEST | LPC_CONTINUATION_REQUIRED,
             from: sender(thread),
             line: line.unwrap(),
@@ -464,17 +467,21 @@ impl World {
             .iter()
             .position(|l| l.id == Some(id) && kind_of(l) == LPC_REQUEST && Self::is_for(l, role));
         let waiter = found.and_then(|at| self.owed[at].blocked);
-        let answer = self.group.direct_answer(role, id).map(|a| a.asker);
+        let own = self.waiter(thread);
+        let begun = self.group.begin_answer(role, id);
+        let asker = begun.as_ref().map(|a| a.asker);
         if !quiet || waiter.is_none() {
-            assert_eq!(answer, None);
+            assert_eq!(asker, None);
             return false;
         }
-        // Without room to publish the waiter it declines.
-        assert!(answer.is_none() || answer == waiter, "{answer:?}, not {waiter:?}");
-        let Some((at, waiter)) = found.zip(answer) else { return false };
+        // Without room to publish the waiter it declines, and when something has to be looked after.
+        assert!(asker.is_none() || asker == waiter, "{asker:?}, not {waiter:?}");
+        let Some(((at, waiter), begun)) = found.zip(asker).zip(begun) else { return false };
+        let other = begun.commit(own);
+        if let Some(other) = other {
+            self.group.drop_kept(other);
+        }
         self.owed.remove(at);
-        let own = self.waiter(thread);
-        self.group.commit_answer(role, id, own);
         self.waiting.push((role, own));
         self.threads[waiter.thread as usize] = Doing::Idle;
         self.threads[thread] = Doing::Waiting { role, room: LARGE, waiter: own, woken: None };
