@@ -95,12 +95,12 @@ pub fn connect_close_by_name(runs: u64) -> NtResult<u64> {
 }
 
 /// Messages without a reply, 32 bytes each, [`BATCH`] sent before the server has its turn; per message. A request ends
-/// each batch, so that all of them have been received.
+/// each batch, so that all of them have been received. `runs` is a number of messages.
 pub fn batches(runs: u64) -> NtResult<u64> {
     let _server = Server::start("drain", PORT, None)?;
     let port = Port::connect(PORT)?;
     let mut message = Message::<Words>::fixed();
-    let batch = measure(runs, || {
+    let batch = measure(runs.div_ceil(BATCH), || {
         for _ in 1..BATCH {
             message.set_payload(&[0x5A; 32])?;
             port.datagram(&mut message, None)?;

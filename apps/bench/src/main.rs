@@ -35,7 +35,7 @@ const ONE: [Benchmark; 10] = [
     ("alpc_handle_rt", client::handle_round_trip, 2_000),
     ("alpc_connect_close", client::connect_close, 500),
     ("alpc_connect_close_by_name", client::connect_close_by_name, 500),
-    ("alpc_async_32", client::batches, 200),
+    ("alpc_async_32", client::batches, 12_800),
     ("process_create_exit", client::process_create_exit, 100),
 ];
 

@@ -1,6 +1,6 @@
 //! `./run.sh bench`: guest instructions per operation, beside Linux, against the bounds that Antares has set itself.
 //!
-//! The program `bench` inside prints `BENCH name instructions runs` lines. The machine counts instructions (`-icount`), so the figures are the same
+//! The program `bench` inside prints `BENCH name instructions operations` lines. The machine counts instructions (`-icount`), so the figures are the same
 //! on every host. Each machine is booted twice, and a figure that is not the same both times, to 0.1 %, is called out.
 //!
 //! Map: [`table`] says what is compared with what and which bounds there are; [`linux`] measures Linux; [`profile`] tells where the
