@@ -4,7 +4,7 @@
 //! process: `--serve` answers messages, `--pair` is a client with its server, `--exit` ends at once.
 //!
 //! Map: this file chooses and reports; [`client`] has the measured loops, [`server`] what answers them, [`pairs`] the
-//! two-processor measurements, [`measure`] the counting.
+//! two-processor measurements, [`views`] both sides of a shown view, [`measure`] the counting.
 
 #![no_std]
 #![no_main]
@@ -16,6 +16,7 @@ mod client;
 mod measure;
 mod pairs;
 mod server;
+mod views;
 
 use libnt::prelude::*;
 use libnt::{NtResult, info, session};
@@ -26,11 +27,12 @@ libnt::main!(main);
 type Benchmark = (&'static str, fn(u64) -> NtResult<u64>, u64);
 
 /// Measured with one processor.
-const ONE: [Benchmark; 10] = [
+const ONE: [Benchmark; 11] = [
     ("null_syscall", client::null_syscall, 20_000),
     ("alpc_rt_32", |runs| client::round_trip(32, runs), 5_000),
     ("alpc_rt_1k", |runs| client::round_trip(1024, runs), 2_000),
     ("alpc_rt_64k", |runs| client::round_trip(client::LARGE, runs), 200),
+    ("alpc_view_64k", views::view, 500),
     ("alpc_section_64k", client::section, 500),
     ("alpc_handle_rt", client::handle_round_trip, 2_000),
     ("alpc_connect_close", client::connect_close, 500),

@@ -61,6 +61,7 @@ pub fn run(role: &str, words: &[&str]) -> NtResult {
         "sections" => handles(&port, true),
         "listen" => listen(&port),
         "drain" => drain(&port),
+        "views" => crate::views::serve(&port),
         _ => Err(STATUS_INVALID_PARAMETER),
     }
 }
@@ -71,7 +72,7 @@ pub fn stay_on(processor: u64) -> NtResult {
 }
 
 /// Waits for the client and accepts it; returns the connection with the first message after that.
-fn accept<B: AsRef<[u64]> + AsMut<[u64]>>(
+pub fn accept<B: AsRef<[u64]> + AsMut<[u64]>>(
     port: &ConnectionPort,
     message: &mut Message<B>,
     attributes: &mut Attributes,
