@@ -24,6 +24,7 @@ mod fast;
 mod handles;
 mod messages;
 mod pair;
+mod security;
 mod views;
 
 use libnt::prelude::*;
@@ -38,7 +39,8 @@ const CHILD: &str = "/child";
 type Child = fn(&str) -> NtResult;
 
 /// What children do, by module.
-const CHILDREN: &[(&str, Child)] = &[("ends", ends::child), ("views", views::child)];
+const CHILDREN: &[(&str, Child)] =
+    &[("ends", ends::child), ("security", security::child), ("views", views::child)];
 
 /// Frames and heap blocks that servers may still have taken.
 const SLACK: u64 = 24;
@@ -61,6 +63,7 @@ fn run(test: &mut Test) {
     ends::run(test);
     handles::run(test);
     views::run(test);
+    security::run(test);
     fast::run(test);
     completion::run(test);
 }

@@ -16,7 +16,7 @@ use testkit::Test;
 const BAD_HANDLES: [u64; 6] = [0, 0x7FF0, 0x00FF_FFFC, 1 << 32, 0x8000_0000_0000_0000, u64::MAX - 2];
 
 /// Calls that are declared only. They may refuse an argument first.
-const NOT_IMPLEMENTED: [&str; 11] = [
+const NOT_IMPLEMENTED: [&str; 7] = [
     "NtOpenIoCompletion",
     "NtAlpcConnectPort",
     "NtAlpcCancelMessage",
@@ -24,10 +24,6 @@ const NOT_IMPLEMENTED: [&str; 11] = [
     "NtAlpcQueryInformationMessage",
     "NtAlpcCreateResourceReserve",
     "NtAlpcDeleteResourceReserve",
-    "NtAlpcCreateSecurityContext",
-    "NtAlpcDeleteSecurityContext",
-    "NtAlpcRevokeSecurityContext",
-    "NtAlpcImpersonateClientOfPort",
 ];
 
 /// All probes.

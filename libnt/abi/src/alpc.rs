@@ -3,6 +3,7 @@
 //! Layouts and values: public NT headers (phnt), Wine's tests of the ntdll helpers.
 
 use crate::arg::Handle;
+use crate::se::SecurityQualityOfService;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// CLIENT_ID: who sent a message.
@@ -151,6 +152,29 @@ pub struct AlpcPortAttributes {
     pub dup_object_types: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+impl AlpcPortAttributes {
+    /// The quality of service.
+    pub const fn qos(&self) -> SecurityQualityOfService {
+        let [length, impersonation_level, modes] = self.security_qos;
+        SecurityQualityOfService {
+            length,
+            impersonation_level,
+            context_tracking_mode: modes as u8,
+            effective_only: (modes >> 8) as u8,
+            reserved: [(modes >> 16) as u8, (modes >> 24) as u8],
+        }
+    }
+
+    /// The same with this quality of service, and with ALPC_PORFLG_ALLOW_IMPERSONATION.
+    #[must_use]
+    pub const fn impersonable(mut self, qos: SecurityQualityOfService) -> Self {
+        let modes = [qos.context_tracking_mode, qos.effective_only, 0, 0];
+        self.security_qos = [qos.length, qos.impersonation_level, u32::from_le_bytes(modes)];
+        self.flags |= ALPC_PORFLG_ALLOW_IMPERSONATION;
+        self
+    }
 }
 
 /// The port lets its server impersonate.
@@ -366,6 +390,44 @@ pub struct AlpcMessageHandleInformation {
     pub granted_access: u32,
 }
 
+/// ALPC_SECURITY_ATTR, 0x18 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcSecurityAttr {
+    /// ALPC_SECFLG_ bits.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Address of a SECURITY_QUALITY_OF_SERVICE, or 0 for the port's; 0 on receive.
+    pub qos: u64,
+    /// A security context of the sender's port: in, or with CREATE_HANDLE out; on receive the one that the message carries.
+    pub context_handle: u64,
+}
+
+/// Security attribute: make a context of the sender's token and answer its handle.
+pub const ALPC_SECFLG_CREATE_HANDLE: u32 = 0x2_0000;
+
+/// ALPC_TOKEN_ATTR, 0x18 bytes; made by the kernel on receive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcTokenAttr {
+    /// The token.
+    pub token_id: u64,
+    /// Its logon session.
+    pub authentication_id: u64,
+    /// Changes with the token.
+    pub modified_id: u64,
+}
+
+/// NtAlpcImpersonateClientOfPort: act as the anonymous logon instead.
+pub const ALPC_IMPERSONATEFLG_ANONYMOUS: u64 = 0x1;
+/// NtAlpcImpersonateClientOfPort: fail if the thread could not act as the client.
+pub const ALPC_IMPERSONATEFLG_REQUIRE_IMPERSONATE: u64 = 0x2;
+/// NtAlpcImpersonateClientOfPort: where the least SECURITY_IMPERSONATION_LEVEL stands in the flags.
+pub const ALPC_IMPERSONATE_LEVEL_SHIFT: u32 = 2;
+/// NtAlpcImpersonateClientOfPort: its bits.
+pub const ALPC_IMPERSONATE_LEVEL_MASK: u64 = 0xC;
+
 /// Handle attribute: grant what the sender's handle grants.
 pub const ALPC_HANDLEFLG_DUPLICATE_SAME_ACCESS: u32 = 0x1_0000;
 /// Handle attribute: keep the handle attributes.
@@ -458,6 +520,8 @@ mod tests {
     fn layouts_are_nts() {
         assert_eq!(size_of::<PortMessage>(), 0x28);
         assert_eq!(size_of::<AlpcPortAttributes>(), 0x48);
+        assert_eq!(size_of::<AlpcSecurityAttr>(), 0x18);
+        assert_eq!(size_of::<AlpcTokenAttr>(), 0x18);
         assert_eq!(core::mem::offset_of!(AlpcPortAttributes, max_message_length), 0x10);
         assert_eq!(core::mem::offset_of!(AlpcPortAttributes, dup_object_types), 0x40);
         assert_eq!(header_size(0xFE00_0000), 0xA0);

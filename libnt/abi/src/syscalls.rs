@@ -171,7 +171,7 @@ macro_rules! for_each_syscall {
                 [STATUS_OBJECT_PATH_SYNTAX_BAD "always: libnt resolves the name and calls NtAlpcConnectPortEx"];
             /// Connects to the port that ConnectionPortObjectAttributes.RootDirectory is a handle to (PORT_CONNECT needed).
             66 NtAlpcConnectPortEx(PortHandle: Out<Handle>, ConnectionPortObjectAttributes: In<ObjectAttributes>, ClientPortObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, Flags: u32, ServerSecurityRequirements: u64, ConnectionMessage: InOut<PortMessage>, BufferLength: InOut<u64>, OutMessageAttributes: InOut<AlpcMessageAttributes>, InMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
-                [STATUS_PORT_CONNECTION_REFUSED "the server refused or closed its port", STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_PORT_MESSAGE_TOO_LONG "the connection message is too long", STATUS_BUFFER_TOO_SMALL "the answer does not fit the buffer"];
+                [STATUS_PORT_CONNECTION_REFUSED "the server refused or closed its port", STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_INVALID_PORT_HANDLE "not a connection port", STATUS_PORT_MESSAGE_TOO_LONG "the connection message is too long", STATUS_BUFFER_TOO_SMALL "the answer does not fit the buffer", STATUS_SERVER_SID_MISMATCH "the server is not who is required", STATUS_INVALID_SECURITY_DESCR "malformed requirements", STATUS_INVALID_SID "malformed requirements", STATUS_INVALID_ACL "malformed requirements", STATUS_BAD_IMPERSONATION_LEVEL "an unknown level, or more than the caller has of its own client"];
             /// Accepts or refuses a connection request, named by ConnectionRequest.MessageId.
             67 NtAlpcAcceptConnectPort(PortHandle: Out<Handle>, ConnectionPortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ObjectAttributes: In<ObjectAttributes>, PortAttributes: In<AlpcPortAttributes>, PortContext: u64, ConnectionRequest: In<PortMessage>, ConnectionMessageAttributes: InOut<AlpcMessageAttributes>, AcceptConnection: bool)
                 [STATUS_INVALID_MESSAGE "no such request", STATUS_REQUEST_CANCELED "the client is gone", STATUS_INVALID_PORT_HANDLE "not a connection port"];
@@ -182,14 +182,16 @@ macro_rules! for_each_syscall {
             69 NtAlpcDisconnectPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32) [STATUS_INVALID_PORT_HANDLE "a connection port"];
             /// Cancels a message.
             70 NtAlpcCancelMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageContext: In<AlpcContextAttr>) [];
-            /// Queries a port (class ALPC_BASIC_INFORMATION).
+            /// Queries a port (classes ALPC_BASIC_INFORMATION, ALPC_CONNECTED_SID_INFORMATION, ALPC_SERVER_INFORMATION, ALPC_SERVER_SESSION_INFORMATION).
             71 NtAlpcQueryInformation(PortHandle: Req<{ty::PORT}, 0>, PortInformationClass: u32, PortInformation: InOut<u8>, Length: u32, ReturnLength: Out<u32>)
-                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length"];
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_BUFFER_TOO_SMALL "the SID does not fit", STATUS_PORT_DISCONNECTED "nobody is at the other side"];
             /// Sets port information; class 2 has the port post to an I/O completion object.
             72 NtAlpcSetInformation(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortInformationClass: u32, PortInformation: In<u8>, Length: u32)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_PORT_ALREADY_SET "class 2, and the port posts to an I/O completion object already", STATUS_PORT_CLOSED "the last handle was closed meanwhile"];
-            /// Queries a message.
-            73 NtAlpcQueryInformationMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, MessageInformationClass: u32, MessageInformation: Out<u8>, Length: u32, ReturnLength: Out<u32>) [];
+            /// Queries a message that was received and is still to be answered; classes ALPC_MESSAGE_SID_INFORMATION,
+            /// ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION.
+            73 NtAlpcQueryInformationMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, MessageInformationClass: u32, MessageInformation: Out<u8>, Length: u32, ReturnLength: Out<u32>)
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered", STATUS_BUFFER_TOO_SMALL "ReturnLength says how much is needed", STATUS_BAD_IMPERSONATION_LEVEL "the sender is anonymous"];
             /// Makes a port section: of SectionSize bytes of new memory, or of what SectionHandle (SECTION_MAP_READ) refers to.
             74 NtAlpcCreatePortSection(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SectionHandle: Handle, SectionSize: u64, AlpcSectionHandle: Out<u64>, ActualSectionSize: Out<u64>)
                 [STATUS_INVALID_PARAMETER "unknown flags, no size, or ALPC_PORTSECTION_SECURE with a section handle", STATUS_SECTION_TOO_BIG "larger than the port's MaxSectionSize, or than the section", STATUS_QUOTA_EXCEEDED "more than the port's MaxTotalSectionSize"];
@@ -207,19 +209,27 @@ macro_rules! for_each_syscall {
             /// Deletes a resource reserve.
             79 NtAlpcDeleteResourceReserve(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ResourceId: u32) [];
             /// Creates a security context.
-            80 NtAlpcCreateSecurityContext(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SecurityAttribute: InOut<u8>) [];
-            /// Deletes a security context.
+            80 NtAlpcCreateSecurityContext(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SecurityAttribute: InOut<AlpcSecurityAttr>)
+                [STATUS_CANNOT_IMPERSONATE "the port has no ALPC_PORFLG_ALLOW_IMPERSONATION", STATUS_INVALID_PARAMETER "a connection port, or unknown flags", STATUS_BAD_IMPERSONATION_LEVEL "an unknown level, or more than the caller has of its own client"];
+            /// Deletes a security context of this port. Messages that carry it keep it.
             81 NtAlpcDeleteSecurityContext(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ContextHandle: u64) [];
-            /// Revokes a security context.
-            82 NtAlpcRevokeSecurityContext(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ContextHandle: u64) [];
-            /// Impersonates the client that sent a message.
-            83 NtAlpcImpersonateClientOfPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Message: In<PortMessage>, Flags: u64) [];
+            /// Revokes a security context of this port or of the one at the other side: nothing can be sent with it any more,
+            /// nor impersonated.
+            82 NtAlpcRevokeSecurityContext(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ContextHandle: u64)
+                [STATUS_INVALID_PORT_HANDLE "a connection port"];
+            /// The caller's thread acts as the sender of a message that it still owes an answer. Flags: ALPC_IMPERSONATEFLG_, and
+            /// the least level that will do.
+            83 NtAlpcImpersonateClientOfPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Message: In<PortMessage>, Flags: u64)
+                [STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered", STATUS_CANNOT_IMPERSONATE "the sender's port or message does not allow it, or its security context was revoked", STATUS_BAD_IMPERSONATION_LEVEL "the sender allows less than is required", STATUS_PRIVILEGE_NOT_HELD "the caller may not have the level that is required", STATUS_NO_IMPERSONATION_TOKEN "the sender has gone", STATUS_INVALID_PARAMETER "unknown flags"];
             /// Opens the process that sent a message.
             84 NtAlpcOpenSenderProcess(ProcessHandle: Out<Handle>, PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, Flags: u32, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>)
-                [STATUS_MESSAGE_NOT_FOUND "no such pending message"];
+                [STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered", STATUS_INVALID_CID "the sender has gone", STATUS_INVALID_PARAMETER "flags"];
             /// Opens the thread that sent a message.
             85 NtAlpcOpenSenderThread(ThreadHandle: Out<Handle>, PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, Flags: u32, DesiredAccess: u32, ObjectAttributes: In<ObjectAttributes>)
-                [STATUS_MESSAGE_NOT_FOUND "no such pending message"];
+                [STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered", STATUS_INVALID_CID "the sender has gone", STATUS_INVALID_PARAMETER "flags"];
+            /// Impersonates the container of a message's sender: there are none.
+            86 NtAlpcImpersonateClientContainerOfPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Message: In<PortMessage>, Flags: u32)
+                [STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered", STATUS_INVALID_PARAMETER "flags"];
 
             /// Antares: mints a handle for something the caller owns. Requests sent on the handle reach the port with Context
             /// and the handle's granted access in the CONTEXT attribute; its last close sends LPC_OBJECT_CLOSED.

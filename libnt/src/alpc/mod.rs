@@ -7,6 +7,7 @@
 //! * [`Port`] is the client's side: a connection, or a server-object handle, which is used in the same way but needs no
 //!   connection.
 //! * [`helpers`] are ntdll's functions on attribute buffers, for 32-bit and 64-bit programs.
+//! * [`security`] has what a server may know of its clients, and clients of servers.
 //!
 //! Typed messages are in [`crate::rpc`].
 
@@ -16,6 +17,7 @@ pub mod helpers;
 mod message;
 mod port;
 mod section;
+pub mod security;
 
 pub use attributes::Attributes;
 pub use message::{MAX_WORDS, Message};

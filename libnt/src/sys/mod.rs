@@ -2,7 +2,7 @@
 //!
 //! The functions here are the raw calls, one per entry of the table in [`abi::syscalls`], with NT's names and arguments.
 //! They are `unsafe` because the kernel writes where they point. [`calls`] has the same calls with slices and
-//! references for pointers, [`security`] those for tokens; everything else in this crate uses these.
+//! references for pointers, [`security`] those for tokens and senders; everything else in this crate uses these.
 
 pub mod alpc_control;
 pub mod alpc_section;

@@ -1,12 +1,12 @@
-//! The system calls for tokens with references and slices in place of pointers.
+//! The system calls for tokens and for whom messages come from, with references and slices in place of pointers.
 //!
 //! Each `unsafe` block here is one system call whose pointers are made on the spot from references that outlive it and
 //! whose lengths are theirs.
 
 use super::*;
-use abi::arg::{Handle, In, Out, Pod};
+use abi::arg::{Handle, In, InOut, Out, Pod};
 use abi::se::*;
-use abi::status::{NtResult, STATUS_BUFFER_TOO_SMALL};
+use abi::status::{NtResult, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_SID};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -162,6 +162,100 @@ pub fn create_token(access: u32, new: &NewToken<'_>) -> NtResult<Handle> {
             In::at(privileges.as_ptr() as u64),
             (&defaults).into(),
             (&new.source).into(),
+        )
+    };
+    made(status, handle)
+}
+
+/// NtAlpcCreateSecurityContext; `None` takes the port's quality of service.
+pub fn create_security_context(port: Handle, qos: Option<&SecurityQualityOfService>) -> NtResult<u64> {
+    let qos = qos.map_or(0, |qos| core::ptr::from_ref(qos) as u64);
+    let mut attribute = AlpcSecurityAttr { flags: ALPC_SECFLG_CREATE_HANDLE, qos, ..Default::default() };
+    // SAFETY: the attribute is ours.
+    unsafe { NtAlpcCreateSecurityContext(port.into(), 0, (&mut attribute).into()) }.ok()?;
+    Ok(attribute.context_handle)
+}
+
+/// NtAlpcDeleteSecurityContext.
+pub fn delete_security_context(port: Handle, context: u64) -> NtResult {
+    // SAFETY: no pointers.
+    unsafe { NtAlpcDeleteSecurityContext(port.into(), 0, context) }.ok().map(drop)
+}
+
+/// NtAlpcRevokeSecurityContext.
+pub fn revoke_security_context(port: Handle, context: u64) -> NtResult {
+    // SAFETY: no pointers.
+    unsafe { NtAlpcRevokeSecurityContext(port.into(), 0, context) }.ok().map(drop)
+}
+
+/// NtAlpcImpersonateClientOfPort.
+pub fn impersonate_client(port: Handle, message: &PortMessage, flags: u64) -> NtResult {
+    // SAFETY: the message is only read.
+    unsafe { NtAlpcImpersonateClientOfPort(port.into(), message.into(), flags) }.ok().map(drop)
+}
+
+/// NtAlpcImpersonateClientContainerOfPort.
+pub fn impersonate_client_container(port: Handle, message: &PortMessage) -> NtResult {
+    // SAFETY: the message is only read.
+    unsafe { NtAlpcImpersonateClientContainerOfPort(port.into(), message.into(), 0) }.ok().map(drop)
+}
+
+/// NtAlpcOpenSenderThread.
+pub fn open_sender_thread(port: Handle, message: &PortMessage, access: u32) -> NtResult<Handle> {
+    let mut handle = Handle::NULL;
+    // SAFETY: `handle` is ours, the message is only read.
+    let status = unsafe {
+        NtAlpcOpenSenderThread((&mut handle).into(), port.into(), message.into(), 0, access, In::NULL)
+    };
+    made(status, handle)
+}
+
+/// NtAlpcQueryInformationMessage into a buffer; answers the length.
+pub fn query_message(port: Handle, message: &PortMessage, class: u32, buffer: &mut [u8]) -> NtResult<usize> {
+    let mut length = 0u32;
+    let out = Out::at(buffer.as_mut_ptr() as u64);
+    let bytes = buffer.len() as u32;
+    // SAFETY: the buffer and its length are the slice's, the message is only read.
+    let status = unsafe {
+        NtAlpcQueryInformationMessage(port.into(), message.into(), class, out, bytes, (&mut length).into())
+    };
+    status.ok().map(|_| length as usize)
+}
+
+/// NtAlpcQueryInformation, class ALPC_CONNECTED_SID_INFORMATION.
+pub fn connected_sid(port: Handle) -> NtResult<Sid> {
+    let mut sid = Sid::default();
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut sid);
+    let (out, length) = (InOut::at(bytes.as_mut_ptr() as u64), bytes.len() as u32);
+    let class = ALPC_CONNECTED_SID_INFORMATION;
+    // SAFETY: the buffer and its length are the SID's.
+    unsafe { NtAlpcQueryInformation(port.into(), class, out, length, Out::NULL) }.ok()?;
+    Sid::parse(zerocopy::IntoBytes::as_bytes(&sid)).ok_or(STATUS_INVALID_SID)
+}
+
+/// NtAlpcConnectPortEx without a message, with ServerSecurityRequirements: a self-relative security descriptor.
+pub fn connect_port_to(
+    connection_port: Handle,
+    attributes: &AlpcPortAttributes,
+    flags: u32,
+    requirements: &[u8],
+) -> NtResult<Handle> {
+    let mut handle = Handle::NULL;
+    let target = ObjectAttributes::relative_to(connection_port, 0);
+    // SAFETY: `handle` is ours; the descriptor is only read, and the kernel faults safely on what lies behind a short one.
+    let status = unsafe {
+        NtAlpcConnectPortEx(
+            (&mut handle).into(),
+            (&target).into(),
+            In::NULL,
+            attributes.into(),
+            flags,
+            requirements.as_ptr() as u64,
+            InOut::NULL,
+            InOut::NULL,
+            InOut::NULL,
+            InOut::NULL,
+            In::NULL,
         )
     };
     made(status, handle)

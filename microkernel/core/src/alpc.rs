@@ -337,6 +337,15 @@ pub struct PortFacts {
     pub context: u64,
 }
 
+/// Where a message comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Who sent it.
+    pub sender: Sender,
+    /// The port it was sent on; none for a server object.
+    pub from: Option<Role>,
+}
+
 /// Facts about a message for queries.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageFacts {

@@ -12,6 +12,7 @@ use crate::alpc::message::Mail;
 use crate::alpc::passing::{self, PassedHandle};
 use crate::alpc::port::Port;
 use crate::alpc::section::{self, Limits};
+use crate::alpc::security::{self, MessageSecurity};
 use crate::alpc::view::{Passage, Use};
 use crate::ke::sched;
 use crate::kref::try_box;
@@ -38,18 +39,27 @@ pub struct Attached {
     pub direct: Option<Direct>,
     /// WORK_ON_BEHALF.
     pub on_behalf: Option<u64>,
+    /// SECURITY, or what is captured of an impersonating sender.
+    pub security: Option<MessageSecurity>,
     /// The receiver took the DIRECT attribute.
     held_directly: bool,
-    charge: Option<Charge>,
+    _charge: Option<Charge>,
 }
 
 impl Attached {
+    /// Nothing yet, charged to the current process.
+    pub fn charged() -> Result<Box<Self>, NtStatus> {
+        let charge = Charge::new(&sched::current().process.quota(), Kind::Pool, CHARGE)?;
+        try_box(Self { _charge: Some(charge), ..Self::default() })
+    }
+
     /// What the message keeps when its receiver has it; false: nothing. A request (`owed`) is answered, so what it
     /// brought is kept until then; anything else only if its receiver has to give it back.
     pub fn keep(&mut self, owed: bool) -> bool {
         self.handle = None;
         self.on_behalf = None;
-        let keeps = self.is_held() || (owed && (self.view.is_some() || self.direct.is_some()));
+        let keeps = self.is_held()
+            || (owed && (self.view.is_some() || self.direct.is_some() || self.security.is_some()));
         if !keeps {
             // Its receiver has it, and nothing is left to be done.
             self.answered(false);
@@ -104,7 +114,8 @@ type Capture = fn(&Sending, u64, &mut Attached) -> Result<(), NtStatus>;
 
 /// Attributes that a sender may set. Those the kernel makes ([`MADE_BY_KERNEL`]) are ignored on send; others are
 /// STATUS_NOT_IMPLEMENTED.
-const SENT: [(u32, Capture); 4] = [
+const SENT: [(u32, Capture); 5] = [
+    (ALPC_MESSAGE_SECURITY_ATTRIBUTE, security::capture),
     (ALPC_MESSAGE_VIEW_ATTRIBUTE, section::capture),
     (ALPC_MESSAGE_HANDLE_ATTRIBUTE, passing::capture),
     (ALPC_MESSAGE_DIRECT_ATTRIBUTE, direct::capture),
@@ -133,8 +144,7 @@ pub fn capture(
     if valid == 0 {
         return Ok(None);
     }
-    let mut attached = try_box(Attached::default())?;
-    attached.charge = Some(Charge::new(&sched::current().process.quota(), Kind::Pool, CHARGE)?);
+    let mut attached = Attached::charged()?;
     for (flag, capture) in SENT.iter().filter(|(flag, _)| valid & flag != 0) {
         let offset = attribute_offset(header.allocated_attributes, *flag).ok_or(STATUS_INVALID_PARAMETER)?;
         capture(sending, base.wrapping_add(offset as u64), &mut attached)?;
@@ -193,10 +203,12 @@ impl Drop for Given {
 type Deliver = fn(&mut Receiving, u64, &mut Given) -> Result<bool, NtStatus>;
 
 /// Attributes that a receiver can get.
-const RECEIVED: [(u32, Deliver); 5] = [
+const RECEIVED: [(u32, Deliver); 7] = [
+    (ALPC_MESSAGE_SECURITY_ATTRIBUTE, security::deliver),
     (ALPC_MESSAGE_VIEW_ATTRIBUTE, section::deliver),
     (ALPC_MESSAGE_CONTEXT_ATTRIBUTE, context),
     (ALPC_MESSAGE_HANDLE_ATTRIBUTE, passing::deliver),
+    (ALPC_MESSAGE_TOKEN_ATTRIBUTE, security::deliver_token),
     (ALPC_MESSAGE_DIRECT_ATTRIBUTE, direct::deliver),
     (ALPC_MESSAGE_WORK_ON_BEHALF_ATTRIBUTE, behalf::deliver),
 ];

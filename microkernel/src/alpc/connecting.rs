@@ -7,6 +7,7 @@ use crate::alpc::group::Fx;
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
 use crate::alpc::ops::{Via, me, waiting};
 use crate::alpc::port::{Port, max_length, new_signal};
+use crate::alpc::security::{PortSecurity, Undo};
 use crate::ke::alert::{self, Until};
 use crate::ke::sched;
 use crate::kref::Ref;
@@ -31,6 +32,8 @@ pub struct Connect<'a> {
     pub buffer: Option<ReceiveBuffer>,
     /// Of the client port.
     pub port_attributes: &'a AlpcPortAttributes,
+    /// What it lets the server have of its maker.
+    pub security: Option<Ref<PortSecurity>>,
     /// Block until the answer.
     pub sync: bool,
     /// How long.
@@ -39,7 +42,7 @@ pub struct Connect<'a> {
 
 /// Asks for a connection. On success the new client port, which the caller gives a handle or closes.
 pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatus> {
-    let Connect { port, message, attributes, buffer, port_attributes, sync, until } = request;
+    let Connect { port, message, attributes, buffer, port_attributes, security, sync, until } = request;
     let group = &port.group;
     let quota = sched::current().process.quota();
     let body = if message.is_null() {
@@ -55,9 +58,18 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     let waiter = sync.then(sched::prepare_park);
     let via = Via::Port(port);
     let details = trace::Details::of(LPC_CONNECTION_REQUEST, body.data_length() as u16, body.has_handle());
-    let asked = group.lock().connect(me(), body, waiter, object, &mut Fx::new(*sync));
+    let asked = {
+        let mut state = group.lock();
+        group.sides.reserve()?;
+        let asked = state.connect(me(), body, waiter, object, &mut Fx::new(*sync));
+        if let Ok((connection, _)) = asked {
+            group.sides.add(Role::Client(connection), security.as_ref());
+        }
+        asked
+    };
     via.event(TRACE_CONNECT, details.with(asked.map(|(_, id)| id), || group.owner));
     let (connection, id) = asked?;
+    let undo = Undo::new(group, Role::Client(connection));
     let mut answer = None;
     if let Some(waiter) = waiter {
         let status = waiting(port.id, id, || alert::park(waiter, *until, WAIT_REASON_LPC_REPLY));
@@ -77,6 +89,7 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
         drop(signal);
         status
     })?;
+    undo.keep();
     if let Some(delivery) = answer
         && let Err(status) = deliver_answer(&via, &client, buffer.as_ref(), delivery)
     {
@@ -113,6 +126,7 @@ pub fn accept(
     request: In<PortMessage>,
     attributes: InOut<AlpcMessageAttributes>,
     port_attributes: &AlpcPortAttributes,
+    security: Option<&Ref<PortSecurity>>,
     context: u64,
 ) -> Result<Ref<Port>, NtStatus> {
     let group = &port.group;
@@ -123,20 +137,36 @@ pub fn accept(
     let has_handle = body.has_handle();
     let signal = new_signal(port_attributes.flags)?;
     let object = signal.as_ref().map_or(NO_OBJECT, |s| s.index());
-    let accepted = group.lock().accept(header.message_id, me(), context, object, body, &mut Fx::new(false));
+    let accepted = {
+        let mut state = group.lock();
+        group.sides.reserve()?;
+        let fx = &mut Fx::new(false);
+        let accepted = state.accept(header.message_id, me(), context, object, body, fx);
+        if let Ok(connection) = accepted {
+            group.sides.add(Role::Server(connection), security);
+        }
+        accepted
+    };
     let details = trace::Details::of(LPC_CONNECTION_REPLY, header.data_length, has_handle);
     let peer = || accepted.map_or(0, |c| group.lock().peer(Role::Server(c)));
     Via::Port(port).event(TRACE_ACCEPT, details.with(accepted.map(|_| header.message_id), peer));
     let connection = accepted?;
+    let undo = Undo::new(group, Role::Server(connection));
     let process = &sched::current().process;
     let role = Role::Server(connection);
     let quota = process.quota();
     let made = Port::new_communication(&quota, group, role, port_attributes, process.id(), signal);
-    made.map_err(|(status, signal)| {
-        group.lock().close_server(connection, &mut Fx::new(false));
-        drop(signal);
-        status
-    })
+    match made {
+        Ok(port) => {
+            undo.keep();
+            Ok(port)
+        }
+        Err((status, signal)) => {
+            group.lock().close_server(connection, &mut Fx::new(false));
+            drop(signal);
+            Err(status)
+        }
+    }
 }
 
 /// Refuses a connection request.

@@ -35,6 +35,8 @@ use antares_core::alpc::{ObjectContext, Role, Sender, Waiter};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 const HEADER: u64 = PORT_MESSAGE_SIZE as u64;
+/// Bits of a message's type that its sender has no say in.
+const KERNELS_TYPE: u64 = 0xFFFF ^ LPC_NO_IMPERSONATE as u64;
 /// What [`antares_fast_call`] returns when the call must go the long way; no status is that large.
 const DECLINED: u64 = 1 << 32;
 
@@ -66,8 +68,8 @@ pub extern "C" fn antares_fast_call(
     callback: u64,
 ) -> u64 {
     let length = word & 0xFFFF;
-    // Total length 0x28 more, no data information; the type is the kernel's to say.
-    let well_formed = word & !(0xFFFF << 32) == length * 0x1_0001 + (HEADER << 16);
+    // Total length 0x28 more, no data information; the type is the kernel's to say, but for LPC_NO_IMPERSONATE.
+    let well_formed = word & !(KERNELS_TYPE << 32) == length * 0x1_0001 + (HEADER << 16);
     if frame.r10 | frame.r13 | callback != 0 || !well_formed || size < HEADER || OFF.load(Ordering::Relaxed) {
         return DECLINED;
     }

@@ -2,9 +2,11 @@
 
 use crate::alpc::message::Body;
 use crate::alpc::section::Limits;
+use crate::alpc::security::Sides;
 use crate::arch::percpu;
 use crate::ke::sched::{self, DispatchGuard};
 use crate::kref::Ref;
+use crate::se::token::Token;
 use crate::sync::{Guard, Lock, rank};
 use abi::NtStatus;
 use abi::alpc::AlpcPortAttributes;
@@ -35,6 +37,10 @@ pub struct GroupCell {
     pub label: Lock<Label, { rank::LEAF }>,
     /// Trace filter flag.
     pub traced: AtomicBool,
+    /// Who made the connection port.
+    pub owner_token: Ref<Token>,
+    /// What the communication ports let their peers have of their makers.
+    pub sides: Sides,
     state: Lock<Group<Body>, { rank::GROUP }>,
 }
 
@@ -50,7 +56,7 @@ impl core::ops::Deref for GroupRef {
 }
 
 impl GroupCell {
-    /// A new group. `object` is the dispatcher object of a waitable connection port.
+    /// A new group of the current process. `object` is the dispatcher object of a waitable connection port.
     pub fn new(
         id: u32,
         owner: u32,
@@ -66,6 +72,8 @@ impl GroupCell {
             limits: Limits::new(attributes),
             label: Lock::new(Label::new()),
             traced: AtomicBool::new(crate::trace::matches_port("")),
+            owner_token: sched::current().process.token(),
+            sides: Sides::new(),
             state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT), MOST)),
         }
     }

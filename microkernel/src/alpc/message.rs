@@ -3,6 +3,7 @@
 
 use crate::alpc::attributes::{self, Attached, Receiving, Sending};
 use crate::alpc::port::Port;
+use crate::alpc::security::MessageSecurity;
 use crate::arch::usercopy;
 use crate::ke::sched;
 use crate::kref::Ref;
@@ -95,6 +96,25 @@ impl Body {
             antares_core::alpc::Body::recycle(&mut self);
             self
         })
+    }
+
+    /// Gives it security that its sender did not ask for by an attribute; or that forbids what the attribute allows.
+    pub fn imply_security(&mut self, security: MessageSecurity) -> Result<(), NtStatus> {
+        let attached = match self.attached.take() {
+            Some(attached) => attached,
+            None => Attached::charged()?,
+        };
+        let place = &mut self.attached.insert(attached).security;
+        if place.is_none() || matches!(security, MessageSecurity::Refused) {
+            *place = Some(security);
+        }
+        Ok(())
+    }
+
+    /// Flags that go with it in the type of its message.
+    fn type_flags(&self) -> u16 {
+        let security = self.attached().and_then(|attached| attached.security.as_ref());
+        security.map_or(0, MessageSecurity::type_flags)
     }
 
     /// What is attached.
@@ -229,13 +249,14 @@ impl ReceiveBuffer {
 
     /// Copies a message out. On an error nothing has been given to the receiver. Returns the attributes delivered.
     pub fn deliver(&self, port: Option<&Port>, delivery: &mut Delivery<Body>) -> Result<u32, NtStatus> {
+        let message_type = delivery.message_type | delivery.body.type_flags();
         let Body { data, attached, .. } = &mut delivery.body;
         let mut mail = Mail {
             context: delivery.context,
             message_context: delivery.message_context,
             object: delivery.object,
             sequence: delivery.sequence,
-            ..Mail::new(delivery.id, delivery.message_type, data.len() as u16, delivery.sender)
+            ..Mail::new(delivery.id, message_type, data.len() as u16, delivery.sender)
         };
         mail.header.callback_id = u64::from(delivery.callback_id);
         user::write(self.message, &mail.header)?;

@@ -20,4 +20,5 @@ pub mod ops;
 pub mod passing;
 pub mod port;
 pub mod section;
+pub mod security;
 pub mod view;

@@ -9,6 +9,7 @@ use crate::alpc::fastpath;
 use crate::alpc::group::{Fx, GroupRef};
 use crate::alpc::message::{Body, ReceiveBuffer, capture, read_header};
 use crate::alpc::port::Port;
+use crate::alpc::security;
 use crate::alpc::view::{self, Region};
 use crate::ke::alert::{self, Until};
 use crate::ke::sched;
@@ -133,14 +134,21 @@ impl Outgoing {
         {
             let length = usize::from(header.data_length);
             let mut body = port.group.lock().begin_reserve(port.role, header.message_id, length)?;
-            if let Err(status) = body.fill(message, &header, attributes, &via.sending(!answers)) {
+            let filled = body
+                .fill(message, &header, attributes, &via.sending(!answers))
+                .and_then(|()| security::imply(via, &header, &mut body));
+            if let Err(status) = filled {
                 port.group.lock().cancel_reserve(header.message_id, body);
                 return Err(status);
             }
             return Ok(Self { header, body, context, reserved: true });
         }
         let sending = via.sending(!answers && header.message_id == 0);
-        let body = capture(message, &header, attributes, &sending)?;
+        let mut body = capture(message, &header, attributes, &sending)?;
+        // Answers and call backs say nothing of their own.
+        if header.message_id == 0 {
+            security::imply(via, &header, &mut body)?;
+        }
         Ok(Self { header, body, context, reserved: false })
     }
 

@@ -4,6 +4,7 @@ use crate::alpc::completion;
 use crate::alpc::direct::Sent;
 use crate::alpc::group::{Fx, GroupCell, GroupRef};
 use crate::alpc::section::{Limits, PortViews};
+use crate::alpc::security::PortSecurity;
 use crate::alpc::view::View;
 use crate::ke::completion::Association;
 use crate::ke::event::Signal;
@@ -44,6 +45,8 @@ pub struct Port {
     pub sent: Sent,
     /// Process that made it.
     pub owner: u32,
+    /// What it lets its peer have of its maker.
+    pub security: Option<Ref<PortSecurity>>,
     /// Waitable ports have one.
     pub signal: Option<Signal>,
     /// Handles that may receive; without one the port is closed.
@@ -144,6 +147,7 @@ impl Port {
         let port = Ref::try_new_or_back(Self {
             header,
             id,
+            security: group.sides.get(role),
             group,
             role,
             flags: attributes.flags,
@@ -207,6 +211,7 @@ impl Port {
         completion::dissociate(self);
         self.views.close();
         self.sent.clear();
+        self.group.sides.remove(self.role);
         forget_id(self.id);
     }
 

@@ -24,8 +24,7 @@ pub struct Impersonation {
 impl Impersonation {
     /// A token of its own that is what this one allows.
     pub fn copy(&self, quota: &Ref<QuotaBlock>) -> Result<Ref<Token>, NtStatus> {
-        let kind = Kind::Impersonation(self.level);
-        self.token.duplicate(quota, kind, kind, self.effective_only)
+        self.token.duplicate(quota, self.token.kind, Kind::Impersonation(self.level), self.effective_only)
     }
 
     /// The same at the level that a process with this token may have.

@@ -4,6 +4,7 @@
 //! thread runs. A thread may have an impersonation token besides ([`impersonation::Slot`]); its *effective* token is that one,
 //! else the process's. The rules are in `antares_core::se`.
 
+pub mod descriptor;
 pub mod impersonation;
 pub mod token;
 
@@ -40,10 +41,25 @@ impl Subject {
         Self { token: sched::current().process.token(), impersonation: None }
     }
 
+    /// The token.
+    pub fn token(&self) -> &Ref<Token> {
+        &self.token
+    }
+
+    /// The level at which the thread impersonates; none when it does not.
+    pub fn level(&self) -> Option<Level> {
+        self.impersonation.as_ref().map(|impersonation| impersonation.level)
+    }
+
+    /// Only what is enabled in the token counts.
+    pub fn effective_only(&self) -> bool {
+        self.impersonation.as_ref().is_some_and(|impersonation| impersonation.effective_only)
+    }
+
     /// STATUS_BAD_IMPERSONATION_LEVEL for a thread that knows its client but may not act as it.
     pub fn may_act(&self) -> Result<(), NtStatus> {
-        match &self.impersonation {
-            Some(i) if i.level < Level::Impersonation => Err(STATUS_BAD_IMPERSONATION_LEVEL),
+        match self.level() {
+            Some(level) if level < Level::Impersonation => Err(STATUS_BAD_IMPERSONATION_LEVEL),
             _ => Ok(()),
         }
     }

@@ -79,6 +79,11 @@ impl Token {
         Self::new(quota, Kind::Primary, Identity::system()?, Privileges::system())
     }
 
+    /// A token that says nothing of anybody.
+    pub fn anonymous(quota: &Ref<QuotaBlock>, kind: Kind) -> Result<Ref<Self>, NtStatus> {
+        Self::new(quota, kind, Identity::anonymous()?, Privileges::default())
+    }
+
     /// Another token of the same holder. STATUS_BAD_IMPERSONATION_LEVEL when `from`, this token as its holder has it, does
     /// not allow that kind.
     pub fn duplicate(

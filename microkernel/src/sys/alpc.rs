@@ -3,16 +3,19 @@
 #![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
 #![expect(clippy::too_many_arguments, reason = "NT's parameter lists")]
 
+use super::alpc_security::check_server;
 use super::{OK, SysResult, insert_handle, user};
 use crate::alpc::connecting::{self, Connect};
 use crate::alpc::message::{Body, ReceiveBuffer};
 use crate::alpc::ops::{self, Outgoing, Via};
 use crate::alpc::port::{Port, ServerObject, max_length};
+use crate::alpc::security::PortSecurity;
 use crate::ke::alert::Until;
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
 use crate::ob::Object;
 use crate::ob::handles::Endpoint;
+use crate::se::descriptor;
 use crate::trace;
 use abi::NtStatus;
 use abi::alpc::*;
@@ -92,9 +95,10 @@ pub fn NtAlpcConnectPortEx(
     if Flags & !(ALPC_MSGFLG_SYNC_CONNECTION | ALPC_MSGFLG_WAIT_USER_MODE | ALPC_MSGFLG_WAIT_ALERTABLE) != 0 {
         return Err(STATUS_INVALID_PARAMETER);
     }
-    if ServerSecurityRequirements != 0 {
-        return Err(STATUS_NOT_IMPLEMENTED);
-    }
+    let required = match ServerSecurityRequirements {
+        0 => None,
+        at => Some(descriptor::capture(at)?),
+    };
     let until = Until {
         deadline: deadline(user::timeout(Timeout)?),
         alertable: Flags & ALPC_MSGFLG_WAIT_ALERTABLE != 0,
@@ -110,12 +114,16 @@ pub fn NtAlpcConnectPortEx(
         let message = Out::at(ConnectionMessage.address());
         Some(ReceiveBuffer::new(message, BufferLength, InMessageAttributes)?)
     };
+    if let Some(required) = &required {
+        check_server(&port, required)?;
+    }
     let connected = connecting::connect(&Connect {
         port: &port,
         message: ConnectionMessage,
         attributes: OutMessageAttributes,
         buffer,
         port_attributes: &port_attributes,
+        security: PortSecurity::new(&port_attributes, true)?,
         sync: Flags & ALPC_MSGFLG_SYNC_CONNECTION != 0,
         until,
     })?;
@@ -149,11 +157,13 @@ pub fn NtAlpcAcceptConnectPort(
         connecting::refuse(&port, ConnectionRequest)?;
         return OK;
     }
+    let security = PortSecurity::new(&port_attributes, false)?;
     let server = connecting::accept(
         &port,
         ConnectionRequest,
         ConnectionMessageAttributes,
         &port_attributes,
+        security.as_ref(),
         PortContext,
     )?;
     insert_handle(Object::Port(server), PORT_ALL_ACCESS, attributes, PortHandle)
@@ -269,20 +279,4 @@ pub fn NtxCreateServerObject(
         port.group.lock().drop_notice(notice);
     }
     result
-}
-
-macro_rules! not_implemented {
-    ($($name:ident($($t:ty),*);)*) => {$(
-        pub fn $name($(_: $t),*) -> SysResult {
-            Err(STATUS_NOT_IMPLEMENTED)
-        }
-    )*};
-}
-not_implemented! {
-    NtAlpcCreateSecurityContext(OwnedPort, u32, InOut<u8>);
-    NtAlpcDeleteSecurityContext(OwnedPort, u32, u64);
-    NtAlpcRevokeSecurityContext(OwnedPort, u32, u64);
-    NtAlpcImpersonateClientOfPort(OwnedPort, In<PortMessage>, u64);
-    NtAlpcOpenSenderProcess(Out<Handle>, OwnedPort, In<PortMessage>, u32, u32, In<ObjectAttributes>);
-    NtAlpcOpenSenderThread(Out<Handle>, OwnedPort, In<PortMessage>, u32, u32, In<ObjectAttributes>);
 }

@@ -1,6 +1,7 @@
 //! ALPC calls that look after ports and messages: cancelling, reserves, queries, settings, disconnecting.
 #![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
 
+use super::alpc_security::{connected_sid, message_information};
 use super::{OK, SysResult, alpc_completion, user};
 use crate::alpc::connecting;
 use crate::alpc::group::Fx;
@@ -135,6 +136,10 @@ pub fn NtAlpcQueryInformation(
                     user::answer(&session, to, u64::from(Length), true)?;
                     size_of_val(&session)
                 }
+                ALPC_CONNECTED_SID_INFORMATION => {
+                    connected_sid(&port, to, Length, ReturnLength)?;
+                    return OK;
+                }
                 _ => return Err(STATUS_INVALID_INFO_CLASS),
             }
         }
@@ -241,15 +246,18 @@ pub fn NtAlpcQueryInformationMessage(
     Length: u32,
     ReturnLength: Out<u32>,
 ) -> SysResult {
-    let _ = (MessageInformation, Length, ReturnLength);
     let header = user::read(PortMessage)?;
     let port = owned(PortHandle)?;
+    let class = MessageInformationClass;
+    if matches!(class, ALPC_MESSAGE_SID_INFORMATION | ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION) {
+        message_information(&port, &header, class, MessageInformation, Length, ReturnLength)?;
+        return OK;
+    }
     port.group.lock().is_held(port.role, header.message_id, header.callback_id as u32)?;
-    match MessageInformationClass {
-        ALPC_MESSAGE_SID_INFORMATION
-        | ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION
-        | ALPC_MESSAGE_DIRECT_STATUS_INFORMATION
-        | ALPC_MESSAGE_HANDLE_INFORMATION => Err(STATUS_NOT_IMPLEMENTED),
+    match class {
+        ALPC_MESSAGE_DIRECT_STATUS_INFORMATION | ALPC_MESSAGE_HANDLE_INFORMATION => {
+            Err(STATUS_NOT_IMPLEMENTED)
+        }
         _ => Err(STATUS_INVALID_INFO_CLASS),
     }
 }

@@ -8,6 +8,7 @@ pub mod alpc;
 pub mod alpc_completion;
 pub mod alpc_control;
 pub mod alpc_section;
+pub mod alpc_security;
 pub mod completion;
 pub mod info;
 pub mod io;
@@ -69,6 +70,7 @@ macro_rules! make_dispatch {
             use self::alpc_control::*;
             use self::alpc_section::*;
             use self::completion::*;
+            use self::alpc_security::*;
             use self::info::*;
             use self::io::*;
             use self::memory::*;

@@ -45,11 +45,16 @@ impl View {
 /// The token behind a handle, or a pseudo handle, that grants `access`.
 fn token_of(handle: Handle, access: u32) -> Result<View, NtStatus> {
     let thread = sched::current();
-    let impersonated = || thread.impersonation.get().map(View::impersonated);
+    let impersonated = || match thread.impersonation.get() {
+        Some(held) if held.level == Level::Anonymous => Err(STATUS_CANT_OPEN_ANONYMOUS),
+        held => Ok(held.map(View::impersonated)),
+    };
     let view = match handle {
         Handle::CURRENT_PROCESS_TOKEN => View::of(thread.process.token()),
-        Handle::CURRENT_THREAD_TOKEN => impersonated().ok_or(STATUS_NO_TOKEN)?,
-        Handle::CURRENT_EFFECTIVE_TOKEN => impersonated().unwrap_or_else(|| View::of(thread.process.token())),
+        Handle::CURRENT_THREAD_TOKEN => impersonated()?.ok_or(STATUS_NO_TOKEN)?,
+        Handle::CURRENT_EFFECTIVE_TOKEN => {
+            impersonated()?.unwrap_or_else(|| View::of(thread.process.token()))
+        }
         _ => return thread.process.handles.get(handle, access).map(|(token, _)| View::of(token)),
     };
     if access & !PSEUDO_ACCESS != 0 { Err(STATUS_ACCESS_DENIED) } else { Ok(view) }

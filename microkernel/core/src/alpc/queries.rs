@@ -1,6 +1,9 @@
 //! What can be asked about ports and messages.
 
-use super::{Body, Connection, ConnectionState, Group, MessageFacts, Place, PortFacts, Queue, Role, Sender};
+use super::{
+    Body, Connection, ConnectionState, Group, MessageFacts, Origin, Place, PortFacts, Queue, Role, Sender,
+};
+use abi::status::{NtStatus, STATUS_MESSAGE_NOT_FOUND};
 
 impl<B: Body> Group<B> {
     /// Facts about a port.
@@ -83,6 +86,27 @@ impl<B: Body> Group<B> {
                 data_length: m.body.as_ref().map_or(0, B::data_length),
             })
         })
+    }
+
+    /// Where a message comes from.
+    pub fn origin(&self, id: u32, callback_id: u32) -> Option<Origin> {
+        let key = self.resolve(id, callback_id).ok()?;
+        let m = self.messages.get(key).filter(|m| m.place != Place::Idle)?;
+        let from = match m.connection {
+            0 => None,
+            connection if m.to_client => Some(Role::Server(connection)),
+            connection => Some(Role::Client(connection)),
+        };
+        Some(Origin { sender: m.sender, from })
+    }
+
+    /// Where a message comes from that was received through this port and is still to be answered or given back, a
+    /// connection request included.
+    pub fn received(&self, role: Role, id: u32, callback_id: u32) -> Result<Origin, NtStatus> {
+        if role != Role::Connection || callback_id != 0 || self.pending_request(id).is_err() {
+            self.is_held(role, id, callback_id)?;
+        }
+        self.origin(id, callback_id).ok_or(STATUS_MESSAGE_NOT_FOUND)
     }
 
     /// Who sent a message (nobody, if there is none).
