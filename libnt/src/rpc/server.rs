@@ -43,7 +43,7 @@ pub struct Caller {
     pub origin: Origin,
     /// The request's header: sender, message id, type.
     pub header: PortMessage,
-    /// True when the sender waits for an answer.
+    /// True when the sender waits for an answer, or will receive it later.
     pub wants_reply: bool,
 }
 
@@ -371,7 +371,9 @@ impl Server {
                 } else {
                     Origin::Client(context.port_context)
                 };
-                let caller = Caller { origin, header, wants_reply: header.kind() == LPC_REQUEST };
+                // An asynchronous request wants one, too, and is held until it has it.
+                let wants_reply = header.message_type & LPC_CONTINUATION_REQUIRED != 0;
+                let caller = Caller { origin, header, wants_reply };
                 let answer = match proto::decode_request::<S::Protocol>(message.payload()) {
                     Ok(request) => service.request(self, &caller, request, handle),
                     Err(status) => Answer::Error(status),

@@ -4,7 +4,7 @@
 //! without payload; so does, on its port, the sender of an asynchronous request that its receiver cancels. A receiver
 //! that holds the message finds a notice in its canceled queue when the other side cancels it.
 
-use super::{Body, Effects, Group, Message, Messages, Place, RECEIVERS, Role, SENDERS};
+use super::{Body, ConnectionState, Effects, Group, Message, Messages, Place, RECEIVERS, Role, SENDERS};
 use abi::alpc::{LPC_CANCELED, LPC_DATAGRAM, LPC_REQUEST};
 use abi::status::*;
 
@@ -125,6 +125,7 @@ impl<B: Body> Group<B> {
     where
         B: Default,
     {
+        self.leave_parent(key);
         let m = self.message(key);
         m.place = Place::Pending;
         m.cancel = None;
@@ -132,6 +133,8 @@ impl<B: Body> Group<B> {
         let (connection, to_client, sender, owed) = (m.connection, m.to_client, m.sender, m.is_owed_answer());
         let (origin, object, contexts) = (if m.parent == 0 { key } else { m.origin }, m.object, m.contexts);
         let kept = m.body.take();
+        let connected =
+            self.connections.get(connection).is_some_and(|c| c.state == ConnectionState::Connected);
         if reserve != 0 {
             self.return_body(reserve, kept);
         }
@@ -157,8 +160,8 @@ impl<B: Body> Group<B> {
             if !m.called {
                 fx.wake(waiter, STATUS_SUCCESS, false);
             }
-        } else if owed && seen == by_sender || owed && !by_sender {
-            // To the side that did not do it, if that knows the message.
+        } else if owed && connected && (seen || !by_sender) {
+            // To the side that did not do it, if that knows the message and is still there.
             let m = self.message(key);
             m.message_type = LPC_CANCELED;
             m.body = Some(B::default());

@@ -92,7 +92,7 @@ impl<B: Body> Group<B> {
         match state {
             ConnectionState::Pending => {
                 // A request the server has seen stays until it answers, and is then STATUS_REQUEST_CANCELED.
-                let seen = self.messages.get(request).is_some_and(|m| m.place != Place::Queued);
+                let seen = self.messages.get(request).is_some_and(|m| !m.place.is_queue());
                 if !seen {
                     self.detach(request, fx);
                 }
@@ -237,7 +237,7 @@ impl<B: Body> Group<B> {
         // The notice is the request with its id, going back to its sender. One that is being delivered gets a new id:
         // the server's thread will still end or undo its delivery under the old one.
         let notice = match place {
-            Place::Queued => {
+            place if place.is_queue() => {
                 self.unlink(request, fx);
                 Some(request)
             }

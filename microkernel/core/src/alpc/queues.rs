@@ -191,16 +191,22 @@ impl<B: Body> Group<B> {
         }
     }
 
-    /// Takes one message out; what depends on it is the caller's business. One that was sent with a reserve goes back there.
-    pub(super) fn detach(&mut self, id: u64, fx: &mut impl Effects) -> Option<Message<B>> {
-        let m = self.messages.get(id)?;
-        let (parent, place, reserve) = (m.parent, m.place, m.reserve);
-        if place.is_queue() {
-            self.unlink(id, fx);
-        }
+    /// A call back is answered or gone: the request that it was made for may be answered.
+    pub(super) fn leave_parent(&mut self, id: u64) {
+        let parent = self.messages.get(id).map_or(0, |m| m.parent);
         if let Some(above) = self.messages.get_mut(parent).filter(|above| above.callback == id) {
             above.callback = 0;
         }
+    }
+
+    /// Takes one message out; what depends on it is the caller's business. One that was sent with a reserve goes back there.
+    pub(super) fn detach(&mut self, id: u64, fx: &mut impl Effects) -> Option<Message<B>> {
+        let m = self.messages.get(id)?;
+        let (place, reserve) = (m.place, m.reserve);
+        if place.is_queue() {
+            self.unlink(id, fx);
+        }
+        self.leave_parent(id);
         let removed = if reserve == 0 { self.messages.remove(id) } else { self.return_to_reserve(id) }?;
         self.uncount(&removed, fx);
         Some(removed)

@@ -20,6 +20,19 @@ enum Next {
     Nothing(Option<NtStatus>),
 }
 
+/// For a message that goes from queue to queue: nothing has arrived.
+struct Quiet<'a, F>(&'a mut F);
+
+impl<F: Effects> Effects for Quiet<'_, F> {
+    fn wake(&mut self, waiter: Waiter, status: NtStatus, soon: bool) {
+        self.0.wake(waiter, status, soon);
+    }
+
+    fn readable(&mut self, object: u32, readable: bool) {
+        self.0.readable(object, readable);
+    }
+}
+
 impl<B: Body> Group<B> {
     /// The first message from `id` on of a queue that a port may receive and that `fits`.
     fn first(&self, mut id: u64, role: Role, fits: impl Fn(usize) -> bool) -> Option<(u64, usize)> {
@@ -105,8 +118,9 @@ impl<B: Body> Group<B> {
                 return end.map_or(Received::Empty, Received::Status);
             }
             Next::TooLarge(id) => {
-                self.unlink(id, fx);
-                self.link(id, Place::Large, false, fx);
+                let quiet = &mut Quiet(fx);
+                self.unlink(id, quiet);
+                self.link(id, Place::Large, false, quiet);
                 self.message(id).body.as_ref().map_or(0, B::data_length)
             }
             Next::Needs(length) => length,
@@ -188,11 +202,12 @@ impl<B: Body> Group<B> {
         let held = kept.is_some();
         m.place = Place::Pending;
         m.body = kept;
-        let (gone, cancel, connection) = (m.gone, m.cancel, m.connection);
+        let (gone, cancel, connection, to_client) = (m.gone, m.cancel, m.connection, m.to_client);
         let (owed, waits) = (m.is_owed_answer(), m.waiter.is_some() || m.kind() == LPC_CONNECTION_REQUEST);
         let connected = match self.connections.get(connection) {
             Some(c) => c.state == ConnectionState::Connected,
-            None => connection == 0,
+            // Who asked a server object has no port to give the answer back through.
+            None => connection == 0 && !to_client,
         };
         let stays = waits || connected && (owed || held && m.reserve == 0);
         if gone || !stays {
@@ -215,11 +230,7 @@ impl<B: Body> Group<B> {
         m.body = Some(body);
         let (to_client, connection, cancel, gone) = (m.to_client, m.connection, m.cancel, m.gone);
         let place = if m.kind() == LPC_CANCELED && m.origin != 0 { Place::Canceled } else { Place::Queued };
-        let wanted = match self.connections.get(connection) {
-            Some(c) => !to_client || c.client_open,
-            None => connection == 0 && !to_client,
-        };
-        if !wanted || gone {
+        if gone || !self.is_receivable(connection, to_client) {
             self.remove_message(id, fx);
             return;
         }
@@ -229,6 +240,15 @@ impl<B: Body> Group<B> {
         }
         self.link(id, place, true, fx);
         self.notify(to_client, connection, false, fx);
+    }
+
+    /// Somebody may receive what is queued for this side.
+    pub(super) fn is_receivable(&self, connection: u64, to_client: bool) -> bool {
+        match self.connections.get(connection) {
+            Some(c) if to_client => c.client_open,
+            Some(c) => c.server_open || c.state == ConnectionState::Pending,
+            None => connection == 0 && !to_client,
+        }
     }
 
     /// Publishes a thread that waits to receive; to be called when [`Group::receive`] said empty, under the same lock.

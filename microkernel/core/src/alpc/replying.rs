@@ -103,15 +103,12 @@ impl<B: Body> Group<B> {
         body: B,
         fx: &mut impl Effects,
     ) {
-        let (reserve, callback, parent) = {
+        let (reserve, callback) = {
             let m = self.message(id);
-            (m.reserve, m.callback, m.parent)
+            (m.reserve, m.callback)
         };
         self.lose_callbacks(callback, STATUS_LPC_REPLY_LOST, fx);
-        // The call back is answered: its caller may be answered, too.
-        if let Some(above) = self.messages.get_mut(parent).filter(|above| above.callback == id) {
-            above.callback = 0;
-        }
+        self.leave_parent(id);
         let m = self.message(id);
         m.message_type = message_type;
         m.sender = sender;
@@ -163,13 +160,14 @@ impl<B: Body> Group<B> {
         let m = self.message(id);
         let length = m.body.as_ref().map_or(0, B::data_length);
         if length > room {
-            if m.connection == 0 {
-                self.detach(id, fx);
-            } else {
-                m.to_client = !m.to_client;
-                m.waiter = None;
-                m.contexts.swap(SENDERS, RECEIVERS);
+            m.to_client = !m.to_client;
+            m.waiter = None;
+            m.contexts.swap(SENDERS, RECEIVERS);
+            let (connection, to_client) = (m.connection, m.to_client);
+            if self.is_receivable(connection, to_client) {
                 self.post(id, Place::Large, false, fx);
+            } else {
+                self.detach(id, fx);
             }
             return Woken::TooSmall(length);
         }

@@ -1,6 +1,6 @@
 //! Tests of the ALPC state machine: each behaviour by itself here, random interleavings against a model in `model`.
 
-//mod model;
+mod model;
 
 use super::*;
 use abi::alpc::{
