@@ -110,11 +110,11 @@ impl<B: Body> Group<B> {
     where
         B: Default,
     {
+        self.drop_side(connection, false, fx);
         let Some(c) = self.connections.get_mut(connection) else { return };
         if c.state == ConnectionState::Connected {
             self.end_connection(connection, false, false, fx);
         }
-        self.drop_side(connection, false, fx);
         self.drop_from_main(connection, false, fx);
         if let Some(c) = self.connections.get_mut(connection) {
             c.server_open = false;

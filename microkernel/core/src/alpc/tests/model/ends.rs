@@ -56,10 +56,10 @@ impl World {
 
     pub(super) fn close_server(&mut self, line: u64) {
         self.group.close_server(line, &mut self.log);
+        self.end_references(Role::Server(line));
         if self.lines[&line].phase == Phase::Connected {
             self.end(line, false, false);
         }
-        self.end_references(Role::Server(line));
         self.strike_main(line, false);
         self.line(line).server_open = false;
         self.delete_spares(|s| s.line == line && !s.of_client);
