@@ -17,11 +17,13 @@
 
 extern crate alloc;
 
+mod attributes;
 mod completion;
 mod connecting;
 mod ends;
 mod fast;
 mod handles;
+mod holding;
 mod messages;
 mod pair;
 mod security;
@@ -64,6 +66,7 @@ fn run(test: &mut Test) {
     handles::run(test);
     views::run(test);
     security::run(test);
+    attributes::run(test);
     fast::run(test);
     completion::run(test);
 }

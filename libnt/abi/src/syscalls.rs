@@ -188,10 +188,11 @@ macro_rules! for_each_syscall {
             /// Sets port information; class 2 has the port post to an I/O completion object.
             72 NtAlpcSetInformation(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortInformationClass: u32, PortInformation: In<u8>, Length: u32)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_PORT_ALREADY_SET "class 2, and the port posts to an I/O completion object already", STATUS_PORT_CLOSED "the last handle was closed meanwhile"];
-            /// Queries a message that was received and is still to be answered; classes ALPC_MESSAGE_SID_INFORMATION,
-            /// ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION.
-            73 NtAlpcQueryInformationMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, MessageInformationClass: u32, MessageInformation: Out<u8>, Length: u32, ReturnLength: Out<u32>)
-                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered", STATUS_BUFFER_TOO_SMALL "ReturnLength says how much is needed", STATUS_BAD_IMPERSONATION_LEVEL "the sender is anonymous"];
+            /// Queries a message: classes 0 and 1, its sender's SID and the state of its sender's token, and class 3, a handle that it
+            /// brought, of one that was received and is still to be answered or given back; class 2, how a direct message ended that
+            /// was sent on the port.
+            73 NtAlpcQueryInformationMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortMessage: In<PortMessage>, MessageInformationClass: u32, MessageInformation: InOut<u8>, Length: u32, ReturnLength: Out<u32>)
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_MESSAGE_NOT_FOUND "no such message was received through this port, or it was answered; class 2: none was sent", STATUS_INVALID_PARAMETER "class 3: the message has not so many handles", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_BUFFER_TOO_SMALL "ReturnLength says how much is needed", STATUS_BAD_IMPERSONATION_LEVEL "the sender is anonymous"];
             /// Makes a port section: of SectionSize bytes of new memory, or of what SectionHandle (SECTION_MAP_READ) refers to.
             74 NtAlpcCreatePortSection(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SectionHandle: Handle, SectionSize: u64, AlpcSectionHandle: Out<u64>, ActualSectionSize: Out<u64>)
                 [STATUS_INVALID_PARAMETER "unknown flags, no size, or ALPC_PORTSECTION_SECURE with a section handle", STATUS_SECTION_TOO_BIG "larger than the port's MaxSectionSize, or than the section", STATUS_QUOTA_EXCEEDED "more than the port's MaxTotalSectionSize"];

@@ -2,8 +2,8 @@
 
 use super::{Attributes, Message, PortSection};
 use crate::handle::OwnedHandle;
-use crate::sys::alpc_control;
 use crate::sys::calls::{self, Buffer};
+use crate::sys::{alpc_control, alpc_section};
 use crate::time::relative;
 use abi::alpc::*;
 use abi::arg::Handle;
@@ -278,6 +278,20 @@ impl ConnectionPort {
         let attributes =
             AlpcPortAttributes { flags: ALPC_PORFLG_ALLOW_DUP_OBJECT, ..AlpcPortAttributes::default() };
         let handle = calls::accept_port(self.handle(), Some(&attributes), context, request.words(), true)?;
+        Ok(Port::from_handle(OwnedHandle::new(handle)))
+    }
+
+    /// As [`ConnectionPort::accept`], with attributes that go to the client.
+    pub fn accept_with<B: AsRef<[u64]> + AsMut<[u64]>>(
+        &self,
+        request: &Message<B>,
+        context: u64,
+        attributes: &mut Attributes,
+    ) -> NtResult<Port> {
+        let flags = ALPC_PORFLG_ALLOW_DUP_OBJECT;
+        let port = AlpcPortAttributes { flags, ..AlpcPortAttributes::default() };
+        let (request, sent) = (request.words(), attributes.words_mut());
+        let handle = alpc_section::accept_port_with(self.handle(), &port, context, request, sent)?;
         Ok(Port::from_handle(OwnedHandle::new(handle)))
     }
 

@@ -1,7 +1,7 @@
 //! The ALPC calls on port sections and views, and on what messages brought, with references and slices in place of pointers.
 
 use super::*;
-use abi::arg::{Handle, Out};
+use abi::arg::{Handle, In, InOut};
 use abi::status::NtResult;
 use zerocopy::IntoBytes;
 
@@ -47,29 +47,80 @@ pub fn query_message_handle(
     index: u32,
 ) -> NtResult<AlpcMessageHandleInformation> {
     let mut value = AlpcMessageHandleInformation { index, ..AlpcMessageHandleInformation::default() };
-    query_message(port, message, ALPC_MESSAGE_HANDLE_INFORMATION, value.as_mut_bytes())?;
+    super::security::query_message(port, message, ALPC_MESSAGE_HANDLE_INFORMATION, value.as_mut_bytes())?;
     Ok(value)
 }
 
 /// NtAlpcQueryInformationMessage, direct status: how a direct message ended that was sent on this port, or STATUS_PENDING.
 pub fn query_direct_status(port: Handle, message: &PortMessage) -> NtResult<NtStatus> {
     let mut status = 0u32;
-    query_message(port, message, ALPC_MESSAGE_DIRECT_STATUS_INFORMATION, status.as_mut_bytes())?;
+    super::security::query_message(
+        port,
+        message,
+        ALPC_MESSAGE_DIRECT_STATUS_INFORMATION,
+        status.as_mut_bytes(),
+    )?;
     Ok(NtStatus(status))
 }
 
-/// NtAlpcQueryInformationMessage with a buffer that may be read and is written.
-pub fn query_message(port: Handle, message: &PortMessage, class: u32, buffer: &mut [u8]) -> NtResult {
-    let length = buffer.len() as u32;
-    // SAFETY: the buffer and its length are the slice's.
+fn attributes(words: Option<&mut [u64]>) -> InOut<AlpcMessageAttributes> {
+    words.map_or(InOut::NULL, |words| InOut::at(words.as_mut_ptr() as u64))
+}
+
+/// NtAlpcConnectPortEx with attributes: `sent` go with the message, `received` with the answer, for which only a client
+/// that waits has a use.
+pub fn connect_port_with(
+    connection_port: Handle,
+    port: &AlpcPortAttributes,
+    flags: u32,
+    message: &mut [u64],
+    sent: Option<&mut [u64]>,
+    received: Option<&mut [u64]>,
+) -> NtResult<Handle> {
+    let mut handle = Handle::NULL;
+    let target = ObjectAttributes::relative_to(connection_port, 0);
+    let mut length = size_of_val(message) as u64;
+    // SAFETY: `handle` and `length` are ours; the buffers are the slices', and attributes say in their header how long they are.
     unit(unsafe {
-        NtAlpcQueryInformationMessage(
+        NtAlpcConnectPortEx(
+            (&mut handle).into(),
+            (&target).into(),
+            In::NULL,
             port.into(),
-            message.into(),
-            class,
-            Out::at(buffer.as_mut_ptr() as u64),
-            length,
-            Out::NULL,
+            flags,
+            0,
+            InOut::at(message.as_mut_ptr() as u64),
+            (&mut length).into(),
+            attributes(sent),
+            attributes(received),
+            In::NULL,
         )
-    })
+    })?;
+    Ok(handle)
+}
+
+/// NtAlpcAcceptConnectPort of an acceptance with attributes, which go to the client.
+pub fn accept_port_with(
+    connection_port: Handle,
+    port: &AlpcPortAttributes,
+    context: u64,
+    request: &[u64],
+    sent: &mut [u64],
+) -> NtResult<Handle> {
+    let mut handle = Handle::NULL;
+    // SAFETY: `handle` is ours; the request and the attributes are only read.
+    unit(unsafe {
+        NtAlpcAcceptConnectPort(
+            (&mut handle).into(),
+            connection_port.into(),
+            0,
+            In::NULL,
+            port.into(),
+            context,
+            In::at(request.as_ptr() as u64),
+            attributes(Some(sent)),
+            true,
+        )
+    })?;
+    Ok(handle)
 }

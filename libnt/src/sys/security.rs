@@ -213,7 +213,7 @@ pub fn open_sender_thread(port: Handle, message: &PortMessage, access: u32) -> N
 /// NtAlpcQueryInformationMessage into a buffer; answers the length.
 pub fn query_message(port: Handle, message: &PortMessage, class: u32, buffer: &mut [u8]) -> NtResult<usize> {
     let mut length = 0u32;
-    let out = Out::at(buffer.as_mut_ptr() as u64);
+    let out = InOut::at(buffer.as_mut_ptr() as u64);
     let bytes = buffer.len() as u32;
     // SAFETY: the buffer and its length are the slice's, the message is only read.
     let status = unsafe {

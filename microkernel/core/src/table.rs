@@ -17,6 +17,7 @@ pub struct Table<T, const IDX_BITS: u32, const GEN_BITS: u32> {
     len: usize,
     first_generation: u32,
     wraps: bool,
+    revives: bool,
 }
 
 /// An entry of a table: [`Table::occupied`].
@@ -61,7 +62,15 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
 
     /// An empty table; allocates nothing.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free_head: 0, free_tail: 0, len: 0, first_generation: 0, wraps: false }
+        Self {
+            slots: Vec::new(),
+            free_head: 0,
+            free_tail: 0,
+            len: 0,
+            first_generation: 0,
+            wraps: false,
+            revives: false,
+        }
     }
 
     /// An empty table whose slots' generations start at `seed` and are reused after the last.
@@ -69,6 +78,14 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         let mut table = Self::new();
         table.first_generation = seed & Self::LAST_GENERATION;
         table.wraps = true;
+        table
+    }
+
+    /// An empty table whose used-up slots are taken again once there are no others: keys come back only after all there are
+    /// have passed. For ids that must fit few bits and never run out.
+    pub const fn reviving() -> Self {
+        let mut table = Self::new();
+        table.revives = true;
         table
     }
 
@@ -100,17 +117,28 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
             }
             index
         } else {
-            if self.reserve_one().is_err() {
-                return Err(value);
+            match self.new_slot() {
+                Ok(index) => index,
+                Err(NoMemory) => return Err(value),
             }
-            let index = self.slots.len() as u32;
-            self.slots.push(Slot { generation: self.first_generation, entry: Entry::Retired });
-            index
         };
         let slot = &mut self.slots[index as usize];
         slot.entry = Entry::Used(value);
         self.len += 1;
         Ok(Self::key(slot.generation, index))
+    }
+
+    /// A slot that never was, or else one that is used up.
+    fn new_slot(&mut self) -> Result<u32, NoMemory> {
+        if self.reserve_one().is_ok() {
+            self.slots.push(Slot { generation: self.first_generation, entry: Entry::Retired });
+            return Ok(self.slots.len() as u32 - 1);
+        }
+        let full = self.slots.len() as u32 > Self::INDEX_MASK;
+        let mut used_up = self.slots.iter().skip(1).map(|slot| matches!(slot.entry, Entry::Retired));
+        let at = used_up.position(|retired| retired && self.revives && full).ok_or(NoMemory)?;
+        self.slots[at + 1].generation = self.first_generation;
+        Ok(at as u32 + 1)
     }
 
     fn reserve_one(&mut self) -> Result<(), NoMemory> {
@@ -302,6 +330,28 @@ mod tests {
             table.remove(key);
         }
         assert_eq!(table.get(1 << 40 | first), None, "bits beyond the key name nothing");
+    }
+
+    #[test]
+    fn a_reviving_table_uses_all_keys_before_one_comes_back() {
+        let mut table = Table::<u32, 4, 3>::reviving();
+        let kept = table.insert(1).unwrap();
+        let mut seen = std::collections::HashSet::new();
+        let first = table.insert(2).unwrap();
+        table.remove(first);
+        seen.insert(first);
+        loop {
+            let key = table.insert(3).unwrap();
+            table.remove(key);
+            if !seen.insert(key) {
+                assert_eq!(key, first);
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 14 * 8, "all but the one that was in use");
+        assert_eq!(table.get(kept), Some(&1));
+        let all: Vec<u64> = (0..14).map(|n| table.insert(n).unwrap()).collect();
+        assert_eq!(table.insert(0), Err(0), "full is full: {all:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::alpc::behalf;
 use crate::alpc::direct::{self, Direct};
 use crate::alpc::group::GroupRef;
 use crate::alpc::message::Mail;
-use crate::alpc::passing::{self, PassedHandle};
+use crate::alpc::passing::{self, Handles};
 use crate::alpc::port::Port;
 use crate::alpc::section::{self, Limits};
 use crate::alpc::security::{self, MessageSecurity};
@@ -30,7 +30,7 @@ use zerocopy::IntoBytes;
 #[derive(Default)]
 pub struct Attached {
     /// HANDLE.
-    pub handle: Option<PassedHandle>,
+    pub handles: Handles,
     /// VIEW.
     pub view: Option<Passage>,
     /// VIEW with UNMAP_EXISTING: what came with the message that this one answers is given up.
@@ -56,7 +56,9 @@ impl Attached {
     /// What the message keeps when its receiver has it; false: nothing. A request (`owed`) is answered, so what it
     /// brought is kept until then; anything else only if its receiver has to give it back.
     pub fn keep(&mut self, owed: bool) -> bool {
-        self.handle = None;
+        if !self.handles.is_held() {
+            self.handles = Handles::default();
+        }
         self.on_behalf = None;
         let keeps = self.is_held()
             || (owed && (self.view.is_some() || self.direct.is_some() || self.security.is_some()));
@@ -69,7 +71,7 @@ impl Attached {
 
     /// The receiver has taken something that it has to give back.
     pub fn is_held(&self) -> bool {
-        self.held_directly || self.view.as_ref().is_some_and(Passage::is_held)
+        self.held_directly || self.handles.is_held() || self.view.as_ref().is_some_and(Passage::is_held)
     }
 
     /// The receiver answers the message, or gives it back; `unmap`: with its view.
@@ -177,13 +179,19 @@ pub struct Given {
 
 impl Given {
     fn must_be_returned(&self, attached: Option<&Attached>) -> bool {
-        let passage = attached.and_then(|attached| attached.view.as_ref());
-        self.direct || (self.view.is_some() && passage.is_some_and(Passage::must_be_returned))
+        let Some(attached) = attached else { return false };
+        let by_view = || attached.view.as_ref().is_some_and(Passage::must_be_returned);
+        self.direct
+            || (self.handle.is_some() && attached.handles.must_be_returned())
+            || (self.view.is_some() && by_view())
     }
 
     fn keep(mut self, attached: Option<&mut Attached>) {
-        self.handle = None;
+        let handle = self.handle.take();
         let Some(attached) = attached else { return };
+        if let Some(handle) = handle {
+            attached.handles.keep(handle);
+        }
         attached.held_directly = self.direct;
         if let (Some(passage), Some(held)) = (&mut attached.view, self.view.take()) {
             passage.keep(held);

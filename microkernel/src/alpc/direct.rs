@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Kernel memory charged for a completion.
 const RECORD_CHARGE: u64 = 128;
-/// Results of a port that nobody has asked for; the oldest is forgotten for the next.
+/// Results that a port remembers; the oldest is forgotten for the next.
 const MOST_RESULTS: usize = 64;
 /// Most direct messages of a port on their way.
 const MOST_PENDING: usize = 1024;
@@ -105,15 +105,10 @@ impl Sent {
         drop(forgotten);
     }
 
-    /// How a message ended, which is told once, or STATUS_PENDING.
+    /// How a message ended, or STATUS_PENDING.
     pub fn result(&self, id: u32) -> Result<NtStatus, NtStatus> {
-        let mut list = self.0.lock();
-        let at = list.iter().position(|c| c.0 == id).ok_or(STATUS_MESSAGE_NOT_FOUND)?;
-        let result = list[at].1.result();
-        let told = (result != STATUS_PENDING).then(|| list.remove(at));
-        drop(list);
-        drop(told);
-        Ok(result)
+        let list = self.0.lock();
+        list.iter().rfind(|c| c.0 == id).map(|c| c.1.result()).ok_or(STATUS_MESSAGE_NOT_FOUND)
     }
 
     /// The port closes.

@@ -2,6 +2,7 @@
 //! [`crate::alpc::attributes`].
 
 use crate::alpc::attributes::{self, Attached, Receiving, Sending};
+use crate::alpc::passing::Handles;
 use crate::alpc::port::Port;
 use crate::alpc::security::MessageSecurity;
 use crate::arch::usercopy;
@@ -117,6 +118,11 @@ impl Body {
         security.map_or(0, MessageSecurity::type_flags)
     }
 
+    /// The handles that it passes.
+    pub fn handles_mut(&mut self) -> Option<&mut Handles> {
+        self.attached.as_mut().map(|attached| &mut attached.handles)
+    }
+
     /// What is attached.
     pub fn attached(&self) -> Option<&Attached> {
         self.attached.as_deref()
@@ -124,7 +130,7 @@ impl Body {
 
     /// True when a handle is passed.
     pub fn has_handle(&self) -> bool {
-        self.attached.as_ref().is_some_and(|attached| attached.handle.is_some())
+        self.attached.as_ref().is_some_and(|attached| !attached.handles.is_empty())
     }
 }
 

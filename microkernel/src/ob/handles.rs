@@ -1,7 +1,7 @@
 //! Handle tables: (object, granted access, attributes) per process.
 //!
-//! A handle's value is the table key times four, so the two low bits are free for tags and 0 is none. Keys carry a
-//! generation: a stale handle is refused, never reused for another object. Type and access are checked here, once.
+//! A handle's value is the table key times four, so the two low bits are free for tags and 0 is none. It fits 32 bits.
+//! Keys carry a generation: a stale handle is refused; its value comes back only after all 2^30 others of the table. Type and access are checked here, once.
 
 use crate::alpc::group::GroupRef;
 use crate::alpc::port::Port;
@@ -45,7 +45,7 @@ pub struct Entry {
     pub attributes: u32,
 }
 
-type Entries = Table<Entry, 16, 32>;
+type Entries = Table<Entry, 16, 14>;
 
 /// Handles in all tables.
 pub static TOTAL: AtomicU64 = AtomicU64::new(0);
@@ -64,9 +64,9 @@ struct Inner {
 }
 
 impl Inner {
-    /// Charges for one entry more than there are.
+    /// Charges for one slot more than there are.
     fn charge(&mut self) -> Result<(), NtStatus> {
-        if self.entries.len() >= self.charged {
+        if self.entries.slots() >= self.charged {
             if let Some(quota) = &self.quota {
                 quota.charge(Kind::Pool, CHARGE_STEP as u64 * SLOT_BYTES)?;
             }
@@ -135,7 +135,7 @@ typed! {
 impl HandleTable {
     /// An empty table, charged to a quota block.
     pub fn new(quota: Ref<QuotaBlock>) -> Self {
-        let inner = Inner { entries: Table::new(), shut: false, quota: Some(quota), charged: 0 };
+        let inner = Inner { entries: Entries::reviving(), shut: false, quota: Some(quota), charged: 0 };
         Self { inner: Lock::new(inner) }
     }
 
@@ -278,7 +278,7 @@ impl HandleTable {
     /// Copies the inheritable entries of `parent` into this (new) table, at the same values.
     pub fn inherit(&self, parent: &HandleTable) -> Result<(), NtStatus> {
         let mut from = 0;
-        let mut copies = Entries::new();
+        let mut copies = Entries::reviving();
         loop {
             let parent = parent.inner.lock();
             let Some(at) = parent.entries.next_key(from) else { break };

@@ -7,6 +7,7 @@ use crate::alpc::connecting;
 use crate::alpc::group::Fx;
 use crate::alpc::message::Body;
 use crate::alpc::ops::{Via, waiting};
+use crate::alpc::passing;
 use crate::alpc::port::{self, Port};
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
@@ -242,7 +243,7 @@ pub fn NtAlpcQueryInformationMessage(
     PortHandle: OwnedPort,
     PortMessage: In<PortMessage>,
     MessageInformationClass: u32,
-    MessageInformation: Out<u8>,
+    MessageInformation: InOut<u8>,
     Length: u32,
     ReturnLength: Out<u32>,
 ) -> SysResult {
@@ -250,13 +251,34 @@ pub fn NtAlpcQueryInformationMessage(
     let port = owned(PortHandle)?;
     let class = MessageInformationClass;
     if matches!(class, ALPC_MESSAGE_SID_INFORMATION | ALPC_MESSAGE_TOKEN_MODIFIED_ID_INFORMATION) {
-        message_information(&port, &header, class, MessageInformation, Length, ReturnLength)?;
+        message_information(
+            &port,
+            &header,
+            class,
+            Out::at(MessageInformation.address()),
+            Length,
+            ReturnLength,
+        )?;
+        return OK;
+    }
+    let ids = (header.message_id, header.callback_id as u32);
+    let (to, length) = (Out::at(MessageInformation.address()), u64::from(Length));
+    if class == ALPC_MESSAGE_DIRECT_STATUS_INFORMATION {
+        // Its sender asks, which holds nothing.
+        let status = port.sent.result(header.message_id)?;
+        user::answer(&status.0, to, length, true)?;
+        user::write_opt(ReturnLength, &(size_of::<u32>() as u32))?;
         return OK;
     }
     port.group.lock().is_held(port.role, header.message_id, header.callback_id as u32)?;
     match class {
-        ALPC_MESSAGE_DIRECT_STATUS_INFORMATION | ALPC_MESSAGE_HANDLE_INFORMATION => {
-            Err(STATUS_NOT_IMPLEMENTED)
+        ALPC_MESSAGE_HANDLE_INFORMATION => {
+            let asked: AlpcMessageHandleInformation =
+                user::input(In::at(MessageInformation.address()), Length)?;
+            let found = passing::query(&port, ids, asked.index)?;
+            user::answer(&found, to, length, true)?;
+            user::write_opt(ReturnLength, &(size_of_val(&found) as u32))?;
+            OK
         }
         _ => Err(STATUS_INVALID_INFO_CLASS),
     }
