@@ -4,6 +4,7 @@
 //! program counter, from the program's mark `profile_begins` to `profile_ends`. Line tables tell which function, also one that was
 //! inlined, an instruction came from. Nothing is sampled and the guest does not notice.
 
+mod lock;
 mod source;
 mod trace;
 
@@ -68,6 +69,8 @@ pub struct Profile {
     pub instructions: u64,
     /// Most expensive function first.
     pub rows: Vec<Row>,
+    /// Instructions per operation while the dispatcher lock is held; with two processors that is not known.
+    pub locked: Option<f64>,
 }
 
 impl Profile {
@@ -82,7 +85,7 @@ impl Profile {
     }
 
     /// The rows by file, most expensive first.
-    fn files(&self) -> Vec<(&str, [f64; LEGS])> {
+    pub fn files(&self) -> Vec<(&str, [f64; LEGS])> {
         let mut sums: BTreeMap<&str, [f64; LEGS]> = BTreeMap::new();
         for row in &self.rows {
             let sum = sums.entry(if row.file.is_empty() { "(assembly)" } else { &row.file }).or_default();
@@ -130,6 +133,13 @@ impl Profile {
             self.deviation(),
             self.tracing_percent()
         );
+        if let Some(locked) = self.locked {
+            let share = locked / total * 100.0;
+            let _ = writeln!(
+                text,
+                "The dispatcher lock is held for {locked:.0} of the instructions ({share:.0} %)."
+            );
+        }
         text
     }
 
@@ -152,6 +162,7 @@ impl Profile {
             "instructions": self.instructions,
             "total": self.total(),
             "tracing_off_percent": self.tracing_percent(),
+            "dispatcher_locked": self.locked,
             "functions": rows,
         });
         serde_json::to_string_pretty(&object).unwrap_or_default() + "\n"
@@ -171,7 +182,9 @@ pub fn run(guest: &Guest, name: &str, options: &Options) -> Result<Profile> {
     }
     let program = if MIXED.contains(&name) { None } else { Some(program_file(&with_tables)?) };
     let rows = source::rows(&executed, runs, &with_tables.kernel, program.as_deref())?;
-    Ok(Profile { name: name.to_owned(), instructions, rows })
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    let locked = (processors(name) == 1).then_some(executed.locked as f64 / runs as f64);
+    Ok(Profile { name: name.to_owned(), instructions, rows, locked })
 }
 
 fn processors(name: &str) -> u32 {
@@ -194,7 +207,7 @@ fn unobserved(guest: &Guest, name: &str, options: &Options) -> Result<Count> {
 
 fn observed(guest: &Guest, name: &str, runs: u64, options: &Options) -> Result<Executed> {
     let temp = TempDir::new()?;
-    let trace = Trace::start(temp.path().join("trace"), Marks::find(&program_file(guest)?)?)?;
+    let trace = Trace::start(temp.path().join("trace"), Marks::find(&program_file(guest)?, &guest.kernel)?)?;
     let machine = machine(processors(name));
     let mut session = Session::start(guest, &Options { machine, ..options.clone() })?;
     // One run to warm up what lasts; its end is also the moment from which the trace is wanted.

@@ -9,6 +9,7 @@ use elf::ElfBytes;
 use elf::abi::{STT_FUNC, STT_NOTYPE};
 use elf::endian::LittleEndian;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// What tells where an address came from.
@@ -85,22 +86,25 @@ pub fn rows(executed: &Executed, runs: u64, kernel: &Path, program: Option<&Path
     Ok(rows)
 }
 
-/// The functions of an ELF file's symbol table, demangled.
-pub fn functions(file: &Path) -> Result<Vec<(String, std::ops::Range<u64>)>> {
+/// The functions of an ELF file, and its assembly's labels, which have no type.
+pub fn functions(file: &Path) -> Result<Vec<(String, Range<u64>)>> {
+    symbols(file, &[STT_FUNC, STT_NOTYPE])
+}
+
+/// An ELF file's symbols of these types, demangled.
+pub fn symbols(file: &Path, types: &[u8]) -> Result<Vec<(String, Range<u64>)>> {
     let bytes = std::fs::read(file).context(format_args!("read {}", file.display()))?;
     let parsed = ElfBytes::<LittleEndian>::minimal_parse(&bytes)
         .and_then(|parsed| parsed.symbol_table())
         .map_err(|error| message(format!("{}: {error}", file.display())))?;
     let (symbols, names) =
         parsed.ok_or_else(|| message(format!("{} has no symbol table", file.display())))?;
-    let function = |symbol: elf::symbol::Symbol| {
+    let symbol = |symbol: elf::symbol::Symbol| {
         let name = names.get(symbol.st_name as usize).unwrap_or_default();
         let name = addr2line::demangle_auto(name.into(), None);
         (without_hash(&name).to_owned(), symbol.st_value..symbol.st_value + symbol.st_size)
     };
-    // Assembly's labels have no type.
-    let is_code = |symbol: &elf::symbol::Symbol| matches!(symbol.st_symtype(), STT_FUNC | STT_NOTYPE);
-    Ok(symbols.iter().filter(is_code).map(function).collect())
+    Ok(symbols.iter().filter(|symbol| types.contains(&symbol.st_symtype())).map(symbol).collect())
 }
 
 /// A demangled name without the compiler's hash (`::h0123456789abcdef`).

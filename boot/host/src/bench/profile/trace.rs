@@ -1,5 +1,6 @@
 //! QEMU's execution trace: a line for each instruction, read from a named pipe while the guest runs, and counted.
 
+use super::lock::Sites;
 use super::source::functions;
 use super::{KERNEL, LEGS};
 use crate::error::{Context, Result, message};
@@ -15,21 +16,25 @@ use std::thread::JoinHandle;
 pub struct Executed {
     /// By address.
     pub counts: HashMap<u64, [u64; LEGS]>,
+    /// How many of them while the dispatcher lock was held.
+    pub locked: u64,
 }
 
 /// Addresses in the program that the trace is cut by.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Marks {
     begins: u64,
     ends: u64,
     client: Vec<std::ops::Range<u64>>,
     server: Vec<std::ops::Range<u64>>,
+    lock: Sites,
 }
 
 impl Marks {
-    /// Finds them in the program's symbols.
-    pub fn find(program: &Path) -> Result<Marks> {
-        let mut marks = Marks { begins: 0, ends: 0, client: Vec::new(), server: Vec::new() };
+    /// Finds them in the program's symbols, and the lock's in the kernel.
+    pub fn find(program: &Path, kernel: &Path) -> Result<Marks> {
+        let mut marks =
+            Marks { begins: 0, ends: 0, client: Vec::new(), server: Vec::new(), lock: Sites::find(kernel)? };
         for (name, range) in functions(program)? {
             match name.as_str() {
                 "bench::measure::profile_begins" => marks.begins = range.start,
@@ -113,11 +118,12 @@ struct Counter {
     leg: usize,
     /// The instruction that was counted last, to take it back.
     last: Option<(u64, usize)>,
+    is_locked: bool,
 }
 
 impl Counter {
     fn new(marks: Marks) -> Counter {
-        Counter { marks, executed: Executed::default(), inside: false, leg: 0, last: None }
+        Counter { marks, executed: Executed::default(), inside: false, leg: 0, last: None, is_locked: false }
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -142,6 +148,9 @@ impl Counter {
             self.inside = false;
         }
         self.last = None;
+        let was_locked = self.is_locked;
+        self.is_locked = !self.marks.lock.opens.contains(&address)
+            && (was_locked || self.marks.lock.takes.contains(&address));
         if !self.inside {
             return;
         }
@@ -149,6 +158,7 @@ impl Counter {
             self.leg = self.marks.leg(address).unwrap_or(self.leg);
         }
         self.executed.counts.entry(address).or_default()[self.leg] += 1;
+        self.executed.locked += u64::from(was_locked);
         self.last = Some((address, self.leg));
     }
 }
@@ -177,6 +187,7 @@ mod tests {
             ends: 0x20,
             client: vec![0x100..0x180, 0x180..0x200],
             server: vec![0x200..0x280, 0x280..0x300],
+            lock: Sites { takes: [KERNEL + 8].into(), opens: [KERNEL + 16].into() },
         })
     }
 
@@ -206,6 +217,14 @@ mod tests {
         trace(&mut counter, &[0x104]);
         assert_eq!(counter.executed.counts[&0x104], [1, 0]);
         assert_eq!(counter.executed.counts[&0x10], [1, 0]);
+    }
+
+    #[test]
+    fn what_runs_under_the_lock_is_counted() {
+        let mut counter = counter();
+        let held = [KERNEL + 8, KERNEL + 4, 0x204, KERNEL + 16];
+        trace(&mut counter, &[&[0x10][..], &held, &[KERNEL + 4, KERNEL + 16]].concat());
+        assert_eq!(counter.executed.locked, 3);
     }
 
     #[test]
