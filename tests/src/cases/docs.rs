@@ -122,6 +122,10 @@ fn parse(command: &str) -> Result<(Machine, Vec<Step>), String> {
             steps.push(Step { line: Line::Console, command: word });
             continue;
         }
+        if word == "--icount" {
+            (machine.icount, machine.smp) = (true, 1);
+            continue;
+        }
         let value = words.next().ok_or_else(|| format!("{word} has no value"))?;
         let number = || value.parse().map_err(|_| format!("{word} {value}: not a number"));
         match word.as_str() {

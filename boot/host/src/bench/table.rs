@@ -140,6 +140,8 @@ pub struct Table {
     /// The rows.
     pub rows: Vec<Row>,
     linux: std::result::Result<String, String>,
+    /// Linux's counts that no row is compared with.
+    others: Vec<Count>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
@@ -188,12 +190,24 @@ impl Table {
                 is_count: matches!(entry.measure, Measure::Instructions(_)),
             })
         };
-        Table { rows: ENTRIES.iter().filter_map(row).collect(), linux: linux.words.clone() }
+        let rows: Vec<Row> = ENTRIES.iter().filter_map(row).collect();
+        let is_other = |count: &&Count| {
+            let compared = rows.iter().any(|row| row.linux.is_some_and(|(name, _)| name == count.name));
+            !compared && count.name != "pipe_one_pair"
+        };
+        let others = linux.counts.iter().filter(is_other).cloned().collect();
+        Table { rows, linux: linux.words.clone(), others }
     }
 
     /// Which Linux was measured, or why none was.
     pub fn kernel(&self) -> std::result::Result<&str, &str> {
         self.linux.as_deref().map_err(String::as_str)
+    }
+
+    /// Linux's counts that no figure is compared with, in words.
+    pub fn others(&self) -> String {
+        let others = self.others.iter().map(|count| format!("{} {}", count.name, count.instructions));
+        others.collect::<Vec<_>>().join(", ")
     }
 
     /// What is wrong: rows that are missing, bounds that must hold and do not, figures that do not repeat.
@@ -243,7 +257,7 @@ impl Table {
         text.push_str("ratio = instructions / linux: below 1 is cheaper than Linux. What is compared: docs/performance.md.\n");
         match &self.linux {
             Ok(kernel) => {
-                let _ = writeln!(text, "linux: {kernel} in the same machine.");
+                let _ = writeln!(text, "linux: {kernel} in the same machine; also {}.", self.others());
             }
             Err(reason) => {
                 let _ = writeln!(text, "linux: not measured: {reason}");
@@ -271,7 +285,8 @@ impl Table {
                 "enforced": row.enforced,
             })
         };
-        let objects: Vec<Value> = self.rows.iter().map(row).collect();
+        let other = |count: &Count| json!({"linux_name": count.name, "linux": count.instructions});
+        let objects: Vec<Value> = self.rows.iter().map(row).chain(self.others.iter().map(other)).collect();
         serde_json::to_string_pretty(&objects).unwrap_or_default() + "\n"
     }
 }
@@ -309,6 +324,7 @@ mod tests {
         let text = table.text();
         assert!(text.contains("FAULT: two_pairs_over_one is 1.60, and must be >= 1.7"), "{text}");
         assert!(text.contains("FAULT: alpc_rt_64k was not measured"), "{text}");
+        assert!(text.contains("Linux 6.1 in the same machine; also futex_rt 11000."), "{text}");
         let value: Value = serde_json::from_str(&table.json()).unwrap();
         assert_eq!((&value[0]["instructions"], &value[0]["linux_name"]), (&json!(75), &json!("getppid")));
     }
