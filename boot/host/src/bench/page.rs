@@ -66,7 +66,7 @@ pub fn figures(table: &Table) -> String {
     }
     match table.kernel() {
         Ok(kernel) => {
-            let _ = writeln!(text, "\nLinux is {kernel}. Also measured there: {}.", table.others());
+            let _ = writeln!(text, "\nLinux is {kernel}. Also measured there: {}", table.others());
         }
         Err(reason) => {
             let _ = writeln!(text, "\nLinux was not measured: {reason}.");
