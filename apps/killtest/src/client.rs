@@ -2,6 +2,7 @@
 
 use crate::server::wrong;
 use crate::wire::*;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use libnt::abi::alpc::LPC_REPLY;
 use libnt::alpc::{Attributes, Connect, Port};
@@ -67,22 +68,41 @@ fn talk(port: Handle, seed: u64) -> NtResult {
     }
 }
 
+/// Right answers that this process had.
+pub static ANSWERS: AtomicU64 = AtomicU64::new(0);
+
+/// Asks and waits for as long as it takes.
+pub fn echo(connection: &Port, words: Words) -> NtResult {
+    let mut message = Small::fixed();
+    words.write(&mut message)?;
+    connection.request(&mut message, None, None)?;
+    right(&message, words)
+}
+
+/// Is it the answer to these words?
+fn right(message: &Small, words: Words) -> NtResult {
+    if message.header().kind() != LPC_REPLY || Words::read(message) != Some(words.answer()) {
+        println!("killtest: {words:x?} was answered {:x?} {:?}", Words::read(message), message.header());
+        return Err(STATUS_REPLY_MESSAGE_MISMATCH);
+    }
+    ANSWERS.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
 fn ask(port: Handle, words: Words, attributes: &mut Attributes, random: &mut Random) -> NtResult {
     let mut message = Small::fixed();
     words.write(&mut message)?;
     let timeout = (random.below(8) == 0).then(|| Duration::from_micros(random.below(300) as u64));
     libnt::alpc::request(port, &mut message, Some(attributes), timeout)?;
-    if message.header().kind() != LPC_REPLY || Words::read(&message) != Some(words.answer()) {
-        println!("killtest: {words:x?} was answered {:x?} {:?}", Words::read(&message), message.header());
-        return Err(STATUS_REPLY_MESSAGE_MISMATCH);
-    }
+    right(&message, words)?;
     match env::extra(WORKED) {
         Some(event) => calls::set_event(event.handle).map(drop),
         None => Err(STATUS_INVALID_HANDLE),
     }
 }
 
-fn step(connection: &Port, mut words: Words, random: &mut Random) -> NtResult {
+/// Does something or other.
+pub fn step(connection: &Port, mut words: Words, random: &mut Random) -> NtResult {
     match random.below(20) {
         0..=1 => {
             let event = Event::notification(false)?;

@@ -11,10 +11,11 @@ use libnt::prelude::*;
 use libnt::sys::calls;
 use libnt::thread::{self, JoinHandle};
 use libnt::time::sleep;
+use libnt::wait;
 use testkit::Random;
 
 const THREADS: usize = 3;
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 2048;
 const OBJECT_TYPE: u32 = 0x4B;
 
 /// Handles of accepted connections, by their context less one.
@@ -29,6 +30,9 @@ pub fn run(seed: u64) -> NtResult {
         threads.push(start(port, random.number())?);
     }
     calls::set_event(env::extra(READY).ok_or(STATUS_INVALID_HANDLE)?.handle)?;
+    if let Some(calm) = env::extra(CALM) {
+        wait::one(calm.handle, None)?;
+    }
     loop {
         sleep(Duration::from_micros(random.below(12_000) as u64));
         let victim = random.below(THREADS);
@@ -45,8 +49,9 @@ fn start(port: Handle, seed: u64) -> NtResult<JoinHandle<()>> {
     })
 }
 
+/// Ends a thread from outside: one that may be killed anywhere, as the module head says.
 #[expect(unsafe_code, reason = "the threads here hold no lock and lend nothing")]
-fn kill(thread: &JoinHandle<()>) -> NtResult {
+pub fn kill<T>(thread: &JoinHandle<T>) -> NtResult {
     // SAFETY: see the module head.
     match unsafe { calls::terminate_thread(thread.handle(), STATUS_CANCELLED) } {
         Ok(()) | Err(STATUS_THREAD_IS_TERMINATING) => Ok(()),

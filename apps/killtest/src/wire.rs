@@ -13,6 +13,9 @@ pub const READY: &str = "ready";
 /// Extra handle: set by a client that had a right answer.
 pub const WORKED: &str = "worked";
 
+/// Extra handle: until it is set nobody is killed.
+pub const CALM: &str = "calm";
+
 /// Words of payload.
 pub const WORDS: usize = 5;
 /// A message: header and payload.

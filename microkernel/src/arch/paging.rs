@@ -60,6 +60,8 @@ pub fn find(root: u64, address: u64) -> Option<&'static AtomicU64> {
 }
 
 /// The last-level entry of an address; makes missing tables with `make`. `None` when that fails.
+///
+/// Two processors may do this at once in the kernel's half, which has no lock: one table stays, the other is freed.
 pub fn find_or_make(
     root: u64,
     address: u64,
@@ -70,13 +72,18 @@ pub fn find_or_make(
     for level in [3, 2, 1] {
         let at = entry(table, index(address, level));
         let value = at.load(Ordering::Relaxed);
-        if value & P == 0 {
+        table = if value & P == 0 {
             let new = make()?;
-            at.store(new | P | W | flags, Ordering::Release);
-            table = new;
+            match at.compare_exchange(value, new | P | W | flags, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => new,
+                Err(other) => {
+                    frames::free(new);
+                    other & ADDRESS
+                }
+            }
         } else {
-            table = value & ADDRESS;
-        }
+            value & ADDRESS
+        };
     }
     Some(entry(table, index(address, 0)))
 }
