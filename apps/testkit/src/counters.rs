@@ -11,7 +11,7 @@ use libnt::prelude::*;
 const PATIENCE: u32 = 100;
 /// Bytes by which the kernel's tables may have grown at their fullest; they do not shrink. What is lost piece by piece shows
 /// in the number of blocks.
-const TABLES: u64 = 0x1_0000;
+const TABLES: u64 = 0x4_0000;
 const STEP: Duration = Duration::from_millis(30);
 
 /// The kernel's counters at some time.
