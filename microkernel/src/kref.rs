@@ -1,15 +1,16 @@
 //! Counted references to kernel objects, made fallibly.
 //!
 //! Like `Arc`, but creation returns STATUS_INSUFFICIENT_RESOURCES instead of aborting, and a reference can be turned
-//! into a pointer and back for the scheduler.
+//! into a pointer and back for the scheduler. Checked in every order of threads and memory by loom
+//! (`core/tests/references.rs`), which is why the atomics come from [`crate::sync`].
 
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use abi::NtStatus;
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
 use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::boxed::Box;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// Moves a value that nobody shares to the heap.
 pub fn try_box<T>(value: T) -> Result<Box<T>, NtStatus> {

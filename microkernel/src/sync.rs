@@ -4,6 +4,9 @@
 //! higher [`rank`]; a debug build checks that at every acquisition. While a processor spins it answers TLB
 //! shoot-downs, so that a holder that waits for one does not wait for a spinner ([`crate::mm::tlb`]).
 
+/// Atomics. Modules that take them from here are checked on the host with those of a model checker.
+pub use core::sync::atomic;
+
 use core::ops::{Deref, DerefMut};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
