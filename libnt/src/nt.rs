@@ -3,8 +3,9 @@
 #![allow(non_snake_case)]
 
 use crate::alpc::helpers::{self, Width};
-use crate::alpc::{Connect, Message, Port};
+use crate::alpc::{CompletionList, Connect, ListMessage, Message, Port};
 use abi::alpc::AlpcPortAttributes;
+use abi::arg::Handle;
 use abi::ob::PORT_CONNECT;
 use abi::status::NtResult;
 use core::time::Duration;
@@ -49,4 +50,64 @@ pub fn AlpcInitializeMessageAttribute(
 pub fn AlpcGetMessageAttribute(buffer: &mut [u8], flag: u32) -> Option<&mut [u8]> {
     let offset = helpers::find(Width::W64, buffer, flag)?;
     buffer.get_mut(offset..)
+}
+
+/// AlpcRegisterCompletionList ([`CompletionList::register`]); the memory is libnt's.
+pub fn AlpcRegisterCompletionList(
+    port: Handle,
+    size: u32,
+    concurrency_count: u32,
+    attribute_flags: u32,
+) -> NtResult<CompletionList> {
+    CompletionList::register(port, size, concurrency_count, attribute_flags)
+}
+
+/// AlpcUnregisterCompletionList.
+pub fn AlpcUnregisterCompletionList(list: CompletionList) -> NtResult {
+    list.unregister()
+}
+
+/// AlpcRundownCompletionList ([`CompletionList::run_down`]).
+pub fn AlpcRundownCompletionList(list: &CompletionList) -> NtResult {
+    list.run_down()
+}
+
+/// AlpcAdjustCompletionListConcurrencyCount.
+pub fn AlpcAdjustCompletionListConcurrencyCount(list: &CompletionList, count: u32) -> NtResult {
+    list.adjust_concurrency(count)
+}
+
+/// AlpcRegisterCompletionListWorkerThread: how many work on the list now.
+pub fn AlpcRegisterCompletionListWorkerThread(list: &CompletionList) -> u16 {
+    list.add_worker()
+}
+
+/// AlpcUnregisterCompletionListWorkerThread: how many work on the list now.
+pub fn AlpcUnregisterCompletionListWorkerThread(list: &CompletionList) -> u16 {
+    list.remove_worker()
+}
+
+/// AlpcGetMessageFromCompletionList.
+pub fn AlpcGetMessageFromCompletionList(list: &CompletionList) -> Option<ListMessage<'_>> {
+    list.take()
+}
+
+/// AlpcFreeCompletionListMessage; dropping the message does the same.
+pub fn AlpcFreeCompletionListMessage(message: ListMessage<'_>) {
+    drop(message);
+}
+
+/// AlpcGetCompletionListMessageAttributes.
+pub fn AlpcGetCompletionListMessageAttributes<'a>(message: &'a ListMessage<'_>) -> &'a [u8] {
+    message.attributes()
+}
+
+/// AlpcGetCompletionListLastMessageInformation: message id and callback id.
+pub fn AlpcGetCompletionListLastMessageInformation(list: &CompletionList) -> (u32, u32) {
+    list.last_message()
+}
+
+/// AlpcGetOutstandingCompletionListMessageCount.
+pub fn AlpcGetOutstandingCompletionListMessageCount(list: &CompletionList) -> u32 {
+    list.outstanding()
 }

@@ -24,6 +24,7 @@ mod ends;
 mod fast;
 mod handles;
 mod holding;
+mod lists;
 mod messages;
 mod pair;
 mod security;
@@ -69,4 +70,5 @@ fn run(test: &mut Test) {
     attributes::run(test);
     fast::run(test);
     completion::run(test);
+    lists::run(test);
 }

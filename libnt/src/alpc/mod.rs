@@ -14,12 +14,14 @@
 mod alertable;
 pub mod attributes;
 pub mod helpers;
+mod list;
 mod message;
 mod port;
 mod section;
 pub mod security;
 
 pub use attributes::Attributes;
+pub use list::{CompletionList, ListMessage};
 pub use message::{MAX_WORDS, Message};
 pub use port::{Connect, ConnectionPort, Port, request};
 pub use section::{PortSection, PortView};

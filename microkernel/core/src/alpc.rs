@@ -13,7 +13,7 @@
 //!
 //! [`queues`] owns the lists and whom a message wakes; [`connecting`], [`sending`], [`replying`], [`callbacks`],
 //! [`receiving`], [`canceling`] and [`ending`] the operations; [`limits`] what one client may take up; [`reserves`]
-//! messages set aside by programs, [`notices`] those of the kernel; [`direct`] the short way; [`completion`] what ports post; [`queries`] what is shown.
+//! messages set aside by programs, [`notices`] those of the kernel; [`direct`] the short way; [`completion`] what ports post, [`list`] the shared memory of completion lists; [`queries`] what is shown.
 
 mod callbacks;
 mod canceling;
@@ -22,6 +22,7 @@ mod connecting;
 pub mod direct;
 mod ending;
 mod limits;
+pub mod list;
 mod notices;
 mod queries;
 mod queues;

@@ -3,7 +3,7 @@
 //! [`group`] holds what is behind one connection port; [`port`] the objects that handles refer to; [`message`] bodies
 //! and their way from and to user memory; [`attributes`] what goes with them besides the payload: [`passing`] handles, [`section`] and
 //! [`view`] memory, [`direct`] and [`behalf`]; [`later`] what must follow when a message goes; [`ops`] sending, receiving, connecting; [`fastpath`] the short way of small
-//! requests and replies between threads that wait, through their [`landing`]es; [`completion`] ports that post to I/O completion objects.
+//! requests and replies between threads that wait, through their [`landing`]es; [`completion`] ports that post to I/O completion objects, [`list`] their messages in shared memory.
 
 pub mod attributes;
 pub mod behalf;
@@ -15,6 +15,7 @@ pub mod fastpath;
 pub mod group;
 pub mod landing;
 pub mod later;
+pub mod list;
 pub mod message;
 pub mod ops;
 pub mod passing;

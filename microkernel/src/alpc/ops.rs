@@ -360,7 +360,7 @@ pub fn finish_request(
 }
 
 /// Copies a message out and ends its delivery, or undoes it.
-fn hand_out(
+pub fn hand_out(
     via: &Via,
     port: Option<&Port>,
     buffer: &ReceiveBuffer,

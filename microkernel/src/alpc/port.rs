@@ -1,12 +1,11 @@
 //! Port objects (connection, server and client communication ports) and server objects.
 
-use crate::alpc::completion;
+use crate::alpc::completion::{self, Tie};
 use crate::alpc::direct::Sent;
 use crate::alpc::group::{Fx, GroupCell, GroupRef};
 use crate::alpc::section::{Limits, PortViews};
 use crate::alpc::security::PortSecurity;
 use crate::alpc::view::View;
-use crate::ke::completion::Association;
 use crate::ke::event::Signal;
 use crate::kref::Ref;
 use crate::ob::Header;
@@ -53,7 +52,7 @@ pub struct Port {
     pub receivers: AtomicU32,
     max_length: AtomicU32,
     /// The I/O completion object that it posts to.
-    pub completion: Lock<Option<Association>, { rank::PROCESS }>,
+    pub completion: Lock<Option<Tie>, { rank::PROCESS }>,
     closed: AtomicBool,
 }
 

@@ -5,6 +5,7 @@
 //! closed with its last handle: threads that wait then get STATUS_ABANDONED, and ports post nowhere. It never looks at
 //! what packets say.
 
+use crate::alpc::port::Port;
 use crate::ke::event::Signal;
 use crate::ke::{alert, sched};
 use crate::kref::Ref;
@@ -18,9 +19,12 @@ use abi::ob::ObjectType;
 use abi::status::*;
 use alloc::vec::Vec;
 use antares_core::dispatch::{Packet, PostError, Wait};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Kernel memory charged for a packet.
 const PACKET_CHARGE: u64 = 64;
+/// Most completion lists of an object.
+const MAX_LISTS: usize = 64;
 
 /// Queues that are free to be used again, and how many were made. As with [`Signal`], an object may be freed under
 /// almost any lock.
@@ -33,6 +37,9 @@ pub struct IoCompletion {
     /// Signalled while a packet can be had.
     pub signal: Signal,
     queue: u32,
+    /// Ports tied to it that have completion lists; and how many, to see without the lock.
+    lists: Lock<Vec<Ref<Port>>, { rank::LEAF }>,
+    list_count: AtomicU32,
 }
 
 fn status(error: PostError) -> NtStatus {
@@ -77,7 +84,13 @@ impl IoCompletion {
                 made.map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?
             }
         };
-        let object = Ref::try_new_or_back(Self { header, signal, queue });
+        let object = Ref::try_new_or_back(Self {
+            header,
+            signal,
+            queue,
+            lists: Lock::new(Vec::new()),
+            list_count: AtomicU32::new(0),
+        });
         object.map_err(|object| {
             object.close();
             STATUS_INSUFFICIENT_RESOURCES
@@ -144,6 +157,38 @@ impl IoCompletion {
         }
     }
 
+    /// A port with a completion list, by its place among them.
+    pub fn list_port(&self, at: usize) -> Option<Ref<Port>> {
+        if self.list_count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.lists.lock().get(at).cloned()
+    }
+
+    /// A port that is tied to it has a completion list now.
+    pub fn add_list(&self, port: &Ref<Port>) -> Result<(), NtStatus> {
+        let mut lists = self.lists.lock();
+        if lists.len() >= MAX_LISTS {
+            return Err(STATUS_QUOTA_EXCEEDED);
+        }
+        lists.try_reserve(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        lists.push(port.clone());
+        self.list_count.store(lists.len() as u32, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A port has no completion list any more.
+    pub fn remove_list(&self, port: u32) {
+        let mut lists = self.lists.lock();
+        let removed = lists.iter().position(|p| p.id == port).map(|at| lists.swap_remove(at));
+        if lists.is_empty() {
+            *lists = Vec::new();
+        }
+        self.list_count.store(lists.len() as u32, Ordering::Relaxed);
+        drop(lists);
+        drop(removed);
+    }
+
     /// Takes a further packet if there is one.
     pub fn remove_more(&self) -> Option<Packet> {
         sched::lock().take_more(self.queue)
@@ -201,6 +246,11 @@ impl Association {
     /// What the port's state machine posts to.
     pub fn source(&self) -> u32 {
         self.source
+    }
+
+    /// The I/O completion object.
+    pub fn object(&self) -> &IoCompletion {
+        &self.object
     }
 
     /// Unties it; nobody posts to its source any more. Packets that are still queued go too.

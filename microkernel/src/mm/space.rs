@@ -718,6 +718,26 @@ impl AddressSpace {
         })
     }
 
+    /// Changes an aligned word of this space atomically, against ring 3 too. STATUS_ACCESS_VIOLATION also when ring 3 keeps
+    /// changing it.
+    pub fn update(&self, address: u64, change: impl Fn(u64) -> u64) -> Result<(), NtStatus> {
+        const TRIES: u32 = 1000;
+        if !address.is_multiple_of(8) {
+            return Err(STATUS_ACCESS_VIOLATION);
+        }
+        let mut changed = false;
+        self.remote(address, 8, Access::Write, |at| {
+            // SAFETY: an aligned word within a frame that stays mapped while the lock is held; the kernel has no
+            // references to it.
+            let word = unsafe { AtomicU64::from_ptr(at.cast()) };
+            changed = (0..TRIES).any(|_| {
+                let old = word.load(Ordering::Relaxed);
+                word.compare_exchange(old, change(old), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            });
+        })?;
+        if changed { Ok(()) } else { Err(STATUS_ACCESS_VIOLATION) }
+    }
+
     /// Frees everything but the top-level table, with preemption points. No thread of the process runs user code any
     /// more.
     pub fn clear(&self) {

@@ -218,11 +218,15 @@ pub fn NtAlpcSetInformation(
         ALPC_ASSOCIATE_COMPLETION_PORT_INFORMATION => {
             alpc_completion::associate(&port, PortInformation, Length)
         }
-        ALPC_REGISTER_COMPLETION_LIST_INFORMATION
-        | ALPC_UNREGISTER_COMPLETION_LIST_INFORMATION
-        | ALPC_ADJUST_COMPLETION_LIST_CONCURRENCY_COUNT_INFORMATION
-        | ALPC_COMPLETION_LIST_RUNDOWN_INFORMATION
-        | ALPC_MESSAGE_ZONE_INFORMATION => Err(STATUS_NOT_IMPLEMENTED),
+        ALPC_REGISTER_COMPLETION_LIST_INFORMATION => {
+            alpc_completion::register(&port, PortInformation, Length)
+        }
+        ALPC_UNREGISTER_COMPLETION_LIST_INFORMATION => alpc_completion::unregister(&port, Length),
+        ALPC_ADJUST_COMPLETION_LIST_CONCURRENCY_COUNT_INFORMATION => {
+            alpc_completion::adjust_concurrency(&port, PortInformation, Length)
+        }
+        ALPC_COMPLETION_LIST_RUNDOWN_INFORMATION => alpc_completion::run_down(&port, Length),
+        ALPC_MESSAGE_ZONE_INFORMATION => Err(STATUS_NOT_IMPLEMENTED),
         _ => Err(STATUS_INVALID_INFO_CLASS),
     }
 }

@@ -2,6 +2,7 @@
 #![expect(non_snake_case, reason = "handlers and their arguments have NT's names")]
 
 use super::{OK, SysResult, new_handle, user};
+use crate::alpc::list;
 use crate::arch::percpu;
 use crate::ke::completion::{IoCompletion, delivered, entry_of};
 use crate::ke::{deadline, sched};
@@ -70,8 +71,12 @@ pub fn NtRemoveIoCompletion(
 ) -> SysResult {
     let until = deadline(user::timeout(Timeout)?);
     let object = object(IoCompletionHandle)?;
+    list::fill_all(&object, true);
     let packet = match object.remove(until, false) {
-        Ok(packet) => packet,
+        Ok(packet) => {
+            list::fill_all(&object, false);
+            packet
+        }
         Err(status) => return Ok(status),
     };
     let entry = entry_of(&packet);
@@ -100,8 +105,12 @@ pub fn NtRemoveIoCompletionEx(
     }
     // Before anything is taken that could not be accounted for.
     user::write(NumEntriesRemoved, &0)?;
+    list::fill_all(&object, true);
     let mut next = match object.remove(until, Alertable) {
-        Ok(packet) => Some(packet),
+        Ok(packet) => {
+            list::fill_all(&object, false);
+            Some(packet)
+        }
         Err(status) => return Ok(status),
     };
     let most = Count.min(MAXIMUM_REMOVED_PACKETS) as usize;

@@ -92,6 +92,14 @@ impl<B: Body> Group<B> {
         }
     }
 
+    /// Payload bytes of what a receive into a buffer with enough room would hand out; `None` when there is nothing.
+    pub fn next_length(&self, role: Role) -> Option<usize> {
+        match self.next_for(role, usize::MAX) {
+            Next::Message(id) => Some(self.messages.get(id)?.body.as_ref().map_or(0, B::data_length)),
+            _ => None,
+        }
+    }
+
     /// Starts to receive the next message for a port into a buffer of `room` payload bytes. One that is too large goes to
     /// the large-message queue, where it is in nobody's way.
     pub fn receive(

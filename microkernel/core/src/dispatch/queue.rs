@@ -98,6 +98,8 @@ struct Source {
     generation: u32,
     key: u64,
     pending: u32,
+    /// Most packets at a time.
+    most: u32,
 }
 
 /// All queues and sources.
@@ -212,7 +214,7 @@ impl<P: Copy> Dispatcher<P> {
             return Err(PostError::Closed);
         }
         q.items.try_reserve(q.idle_sources + 1).map_err(|_| PostError::NoMemory)?;
-        let source = Source { queue, generation: q.generation, key, pending: 0 };
+        let source = Source { queue, generation: q.generation, key, pending: 0, most: u32::MAX };
         let queues = &mut self.queues;
         let index = match queues.free_sources.pop() {
             Some(index) => {
@@ -242,7 +244,10 @@ impl<P: Copy> Dispatcher<P> {
         let Some(queue) = self.open_queue_of(source).filter(|_| count > 0) else { return };
         let s = &mut self.queues.sources[source as usize];
         // A source that nobody drains stops counting.
-        let count = count.min(u32::MAX - s.pending);
+        let count = count.min(s.most.saturating_sub(s.pending));
+        if count == 0 {
+            return;
+        }
         let first = s.pending == 0;
         s.pending += count;
         let q = self.queue_mut(queue);
@@ -253,6 +258,11 @@ impl<P: Copy> Dispatcher<P> {
             q.items.push_back(Item::Source(source));
         }
         self.give_out(queue);
+    }
+
+    /// At most so many packets (at least one) of a source are queued at a time; it counts no further.
+    pub fn limit_source(&mut self, source: u32, most: u32) {
+        self.queues.sources[source as usize].most = most.max(1);
     }
 
     /// Takes a source away, with the packets that are still queued.

@@ -184,6 +184,10 @@ fn sources_never_need_memory_and_take_turns() {
     assert_eq!(w.d.queue_depth(w.queue), u64::from(u32::MAX), "it stops counting");
     w.d.remove_source(b);
     assert_eq!(w.d.add_source(w.queue, 1).unwrap(), b);
+    w.d.limit_source(b, 2);
+    w.d.post_source(b, 1);
+    w.d.post_source(b, 5);
+    assert_eq!(w.d.queue_depth(w.queue), 2, "no more than were asked for");
 }
 
 #[test]
