@@ -3,6 +3,7 @@
 mod ending;
 mod refusing;
 mod secure;
+mod waiting;
 
 use crate::holding::*;
 use crate::pair::*;
@@ -37,6 +38,9 @@ pub fn run(test: &mut Test) {
     test.case("view/ports-close", ending::ports_close);
     test.case("view/processes-die", ending::processes_die);
     test.case("view/races", ending::races);
+    test.case("view/cancelled", waiting::cancelled);
+    test.case("view/asynchronous-request", waiting::asynchronous_request);
+    test.case("view/call-back", waiting::call_back);
 }
 
 /// Receives something that must be of this type and bring a view.

@@ -298,7 +298,8 @@ pub fn reply_and_wait(
     };
     let via = Via::Port(port);
     via.event(TRACE_REPLY, details.with(replied.map(|_| ids.0), || via.peer()));
-    wait_for_answer(&via, replied?, waiter, None, buffer, until)
+    let shown = sched::current().shown.lock().take();
+    wait_for_answer(&via, replied?, waiter, shown, buffer, until)
 }
 
 fn wait_for_answer(
@@ -320,6 +321,10 @@ fn wait_for_answer(
     }
     let result = finish_request(via, id, status, buffer);
     settle();
+    if shown.is_some() && thread.alpc_wait.called_back.load(Ordering::Relaxed) {
+        let old = core::mem::replace(&mut *thread.shown.lock(), shown);
+        drop(old);
+    }
     result
 }
 

@@ -1,6 +1,7 @@
 //! The thread object: kernel stack, user stack and TEB, extended processor state, and its end.
 
 use crate::alpc::landing::Landing;
+use crate::alpc::view::Region;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{apic, cpu, fpu, percpu, switch};
 use crate::ke::alert::{self, Apcs};
@@ -104,6 +105,8 @@ pub struct Thread {
     pub alpc_wait: AlpcWait,
     /// Where a message is put while it waits for one.
     pub landing: Landing,
+    /// What the request shows whose answer it waits for again when it has answered a call back.
+    pub shown: Lock<Option<Ref<Region>>, { rank::LEAF }>,
     /// The last WORK_ON_BEHALF ticket that it received.
     pub ticket_received: AtomicU64,
     /// Whom it impersonates.
@@ -205,6 +208,7 @@ impl Thread {
             created: crate::system_time(),
             alpc_wait: AlpcWait::default(),
             landing: Landing::new(),
+            shown: Lock::new(None),
             ticket_received: AtomicU64::new(0),
             impersonation: impersonation::Slot::new(),
             apcs: Apcs::new(),
