@@ -7,6 +7,7 @@ use crate::alpc::{CompletionList, Connect, ListMessage, Message, Port};
 use abi::alpc::AlpcPortAttributes;
 use abi::arg::Handle;
 use abi::ob::PORT_CONNECT;
+use abi::se::Sid;
 use abi::status::NtResult;
 use core::time::Duration;
 
@@ -15,11 +16,16 @@ use core::time::Duration;
 pub fn NtAlpcConnectPort<B: AsRef<[u64]> + AsMut<[u64]>>(
     port_name: &str,
     port_attributes: Option<&AlpcPortAttributes>,
+    required_server_sid: Option<&Sid>,
     connection_message: Option<&mut Message<B>>,
     timeout: Option<Duration>,
 ) -> NtResult<Port> {
     let connection_port = crate::ob::open_port(port_name, PORT_CONNECT)?;
-    let options = Connect { attributes: port_attributes.copied().unwrap_or_default(), timeout };
+    let options = Connect {
+        attributes: port_attributes.copied().unwrap_or_default(),
+        timeout,
+        required_server: required_server_sid.copied(),
+    };
     Port::connect_to(connection_port.raw(), &options, connection_message)
 }
 

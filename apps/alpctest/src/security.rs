@@ -3,7 +3,7 @@
 //! The server of these tests is this program, which runs as the system. A client of another user is a thread that
 //! impersonates that user, or a child with that user's token.
 
-use crate::pair::{self, CONTEXT, LONG, expect, text};
+use crate::pair::{self, CONTEXT, LONG, expect, note, text};
 use core::time::Duration;
 use libnt::abi::alpc::*;
 use libnt::abi::ob::*;
@@ -19,6 +19,7 @@ use libnt::sys::security::NewToken;
 use libnt::thread::{self, JoinHandle};
 use libnt::token::{self, Token};
 use testkit::Test;
+use testkit::record::{self, Id};
 
 /// The tests of this part.
 pub fn run(test: &mut Test) {
@@ -413,6 +414,14 @@ fn receive(server: &ConnectionPort) -> NtResult<Got> {
     let room = Buffer { words: message.words_mut(), attributes: attributes.words_mut() };
     let timeout = -(LONG.as_nanos() as i64 / 100);
     let (status, _) = calls::send_receive(server.handle(), 0, None, Some(room), Some(&timeout))?;
+    note("received", &message, None);
+    let (valid, token) = (attributes.valid(), attributes.token().unwrap_or_default());
+    record::note(format_args!(
+        "valid {valid:#x} token {} {:#x} {}",
+        Id('k', token.token_id),
+        token.authentication_id,
+        Id('k', token.modified_id)
+    ));
     if status == STATUS_TIMEOUT {
         Err(STATUS_IO_TIMEOUT)
     } else {
@@ -423,7 +432,9 @@ fn receive(server: &ConnectionPort) -> NtResult<Got> {
 /// Whom the server may act as for a message, and at which level.
 fn client_of(server: &ConnectionPort, header: &PortMessage) -> NtResult<(Sid, u32)> {
     let _acting = impersonate(server.handle(), header, 0)?;
-    Ok((token::user(token::effective())?, level_of(token::of_thread())?))
+    let client = (token::user(token::effective())?, level_of(token::of_thread())?);
+    record::note(format_args!("the client: {} at level {}", client.0, client.1));
+    Ok(client)
 }
 
 fn qos(level: u32, mode: u8) -> Option<SecurityQualityOfService> {
@@ -652,7 +663,7 @@ fn untrusted_server(test: &mut Test) -> NtResult {
     for expected in ["system at 1", "required: STATUS_PRIVILEGE_NOT_HELD"] {
         let attributes = AlpcPortAttributes::default()
             .impersonable(SecurityQualityOfService::new(SECURITY_IMPERSONATION, DYNAMIC));
-        let options = libnt::alpc::Connect { attributes, timeout: Some(LONG) };
+        let options = libnt::alpc::Connect { attributes, timeout: Some(LONG), ..Default::default() };
         let client = Port::connect_to::<Box<[u64]>>(port.handle(), &options, None)?;
         let mut message = text(expected.as_bytes())?;
         client.request(&mut message, None, Some(LONG))?;
@@ -972,7 +983,7 @@ fn container(test: &mut Test) -> NtResult {
 /// Connects if the server is who is required; nothing is accepted.
 fn connect_to(server: &ConnectionPort, requirements: &[u8]) -> NtResult {
     let attributes = AlpcPortAttributes::default();
-    let handle = raw::connect_port_to(server.handle(), &attributes, 0, requirements)?;
+    let handle = raw::connect_port_to(server.handle(), &attributes, 0, Some(requirements), None, None)?;
     drop(OwnedHandle::new(handle));
     Ok(())
 }
@@ -1000,6 +1011,25 @@ fn required_server(test: &mut Test) -> NtResult {
     let hers = acting_as(&anna, ConnectionPort::create)?;
     let connected = connect_to(&hers, &requirements(Some(&SID_LOCAL_SYSTEM), &[]));
     test.equal("the process that made the port", connected, Ok(()));
+    by_name(test)
+}
+
+/// RequiredServerSid of NtAlpcConnectPort, which libnt makes a descriptor of.
+fn by_name(test: &mut Test) -> NtResult {
+    const NAME: &str = "\\RPC Control\\alpctest-security";
+    let server = ConnectionPort::create_named(NAME)?;
+    let serving = duplicate(server.handle(), None)?;
+    let accepting = thread::spawn(move || -> NtResult<Port> {
+        let server = ConnectionPort::from_handle(serving);
+        let request = expect(&server, LPC_CONNECTION_REQUEST)?;
+        pair::accept(&server, &request, CONTEXT, b"")
+    })?;
+    let connect = |sid: &Sid| {
+        libnt::nt::NtAlpcConnectPort::<Box<[u64]>>(NAME, None, Some(sid), None, Some(LONG)).map(drop)
+    };
+    test.refused("by name, somebody else", connect(&ANNA), STATUS_SERVER_SID_MISMATCH);
+    test.ok("by name, the server's user", connect(&SID_LOCAL_SYSTEM));
+    test.ok("the server", accepting.join()?);
     Ok(())
 }
 

@@ -1,13 +1,16 @@
 //! Ports: the server's connection port and the client's side.
 
+use super::security::requirements;
 use super::{Attributes, Message, PortSection};
 use crate::handle::OwnedHandle;
 use crate::sys::calls::{self, Buffer};
+use crate::sys::security as raw;
 use crate::sys::{alpc_control, alpc_section};
 use crate::time::relative;
 use abi::alpc::*;
 use abi::arg::Handle;
 use abi::ob::PORT_CONNECT;
+use abi::se::Sid;
 use abi::status::{NtResult, NtStatus, STATUS_SUCCESS, STATUS_TIMEOUT};
 use core::time::Duration;
 
@@ -41,6 +44,8 @@ pub struct Connect {
     pub attributes: AlpcPortAttributes,
     /// How long to wait for the server; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// RequiredServerSid: the user, or a group, of who made the port (else STATUS_SERVER_SID_MISMATCH).
+    pub required_server: Option<Sid>,
 }
 
 /// A client communication port, a server communication port, or a server object.
@@ -64,10 +69,12 @@ impl Port {
         let mut attributes = options.attributes;
         attributes.flags |= ALPC_PORFLG_ALLOW_DUP_OBJECT;
         let timeout = relative(options.timeout);
-        let (handle, _) = calls::connect_port(
+        let required = options.required_server.map(|sid| requirements(Some(&sid), &[]));
+        let handle = raw::connect_port_to(
             connection_port,
-            Some(&attributes),
+            &attributes,
             ALPC_MSGFLG_SYNC_CONNECTION,
+            required.as_deref(),
             message.map(Message::words_mut),
             timeout.as_ref(),
         )?;

@@ -233,16 +233,22 @@ pub fn connected_sid(port: Handle) -> NtResult<Sid> {
     Sid::parse(zerocopy::IntoBytes::as_bytes(&sid)).ok_or(STATUS_INVALID_SID)
 }
 
-/// NtAlpcConnectPortEx without a message, with ServerSecurityRequirements: a self-relative security descriptor.
+/// NtAlpcConnectPortEx with ServerSecurityRequirements: a self-relative security descriptor. What arrives overwrites the
+/// message. The null handle: the time-out passed.
 pub fn connect_port_to(
     connection_port: Handle,
     attributes: &AlpcPortAttributes,
     flags: u32,
-    requirements: &[u8],
+    requirements: Option<&[u8]>,
+    message: Option<&mut [u64]>,
+    timeout: Option<&i64>,
 ) -> NtResult<Handle> {
     let mut handle = Handle::NULL;
     let target = ObjectAttributes::relative_to(connection_port, 0);
-    // SAFETY: `handle` is ours; the descriptor is only read, and the kernel faults safely on what lies behind a short one.
+    let mut length = message.as_ref().map_or(0, |m| m.len() * 8) as u64;
+    let pointer = message.map_or(InOut::NULL, |m| InOut::at(m.as_mut_ptr() as u64));
+    // SAFETY: `handle` and `length` are ours; the message buffer and its length are the slice's; the descriptor is only read,
+    // and the kernel faults safely on what lies behind a short one.
     let status = unsafe {
         NtAlpcConnectPortEx(
             (&mut handle).into(),
@@ -250,12 +256,12 @@ pub fn connect_port_to(
             In::NULL,
             attributes.into(),
             flags,
-            requirements.as_ptr() as u64,
+            requirements.map_or(0, |bytes| bytes.as_ptr() as u64),
+            pointer,
+            if pointer.is_null() { InOut::NULL } else { (&mut length).into() },
             InOut::NULL,
             InOut::NULL,
-            InOut::NULL,
-            InOut::NULL,
-            In::NULL,
+            timeout.into(),
         )
     };
     made(status, handle)

@@ -1256,3 +1256,33 @@ fn an_answer_can_be_held_by_who_asked() {
     assert!(claim(&mut w, id).is_none());
     assert_eq!(w.group.message_count(), none);
 }
+
+#[test]
+fn where_a_held_message_comes_from_is_told_to_who_holds_it() {
+    let (mut w, c) = World::connected();
+    let other = w.pair();
+    let not_found = Err(STATUS_MESSAGE_NOT_FOUND);
+    let from = |sender, from| Ok(Origin { sender, from });
+    let id = w.request(Role::Client(c), "question", 5).unwrap();
+    assert_eq!(w.group.received(Role::Connection, id, 0), not_found, "queued");
+    w.take(Role::Connection);
+    let client = from(CLIENT, Some(Role::Client(c)));
+    assert_eq!(w.group.received(Role::Connection, id, 0), client);
+    assert_eq!(w.group.received(Role::Server(c), id, 0), client);
+    for wrong in [Role::Client(c), Role::Server(other), Role::Client(other)] {
+        assert_eq!(w.group.received(wrong, id, 0), not_found);
+    }
+    assert_eq!(w.group.received(Role::Connection, id ^ 0x10000, 0), not_found, "another generation");
+    assert_eq!(w.group.received(Role::Connection, id, 7), not_found, "no call back");
+    assert_eq!(w.reply(Role::Connection, id), Ok(()));
+    assert_eq!(w.group.received(Role::Connection, id, 0), not_found, "answered");
+    assert!(w.abandon(id).is_some());
+    // A connection request, by the connection port only.
+    let (_, id) = w.connect(None).unwrap();
+    assert_eq!(w.group.received(Role::Connection, id, 0), not_found, "queued");
+    w.take(Role::Connection);
+    assert_eq!(w.group.received(Role::Connection, id, 0).map(|origin| origin.sender), Ok(CLIENT));
+    assert_eq!(w.group.received(Role::Server(c), id, 0), not_found);
+    assert_eq!(w.refuse(id), Ok(()));
+    assert_eq!(w.group.received(Role::Connection, id, 0), not_found);
+}
