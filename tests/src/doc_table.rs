@@ -150,7 +150,7 @@ fn tests_are_found() {
         "system: alpc::every_test_passes",
         "tests: doc_table::tests_are_found",
         "antares-core: alpc::tests::model::behaves_like_the_model",
-        "microkernel/core/src/alpc/tests/model.rs",
+        "microkernel/core/src/alpc/tests.rs",
         "killtest",
     ] {
         assert!(known.has(there), "{there}");
