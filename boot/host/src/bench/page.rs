@@ -99,12 +99,8 @@ pub fn profile(profile: &Profile) -> Result<String> {
     row("the rest", &format!("files with less than {SMALL} % each"), small);
     let sum = |leg: usize| profile.rows.iter().map(|row| row.legs[leg]).sum();
     row("all", "", [sum(0), sum(1)]);
-    if let Some(locked) = profile.locked {
-        let share = locked / total * 100.0;
-        let _ = writeln!(
-            text,
-            "\nThe dispatcher lock is held for {locked:.0} of these instructions, {share:.0} %."
-        );
+    if let Some(words) = profile.lock_words() {
+        let _ = writeln!(text, "\n{words}");
     }
     Ok(text)
 }

@@ -25,6 +25,8 @@ pub const DEFAULT: &str = "alpc_rt_32";
 const RUNS: [u64; 2] = [64, 192];
 /// From so many instructions on the smaller number is traced.
 const LARGE: u64 = 5000;
+/// What is measured from outside.
+const PAIRS: [&str; 2] = ["alpc_one_pair", "alpc_two_pairs"];
 /// What other programs take part in: where their instructions are is not known, since all programs have the same addresses.
 const MIXED: [&str; 2] = ["alpc_connect_close_by_name", "process_create_exit"];
 /// The program.
@@ -69,7 +71,8 @@ pub struct Profile {
     pub instructions: u64,
     /// Most expensive function first.
     pub rows: Vec<Row>,
-    /// Instructions per operation while the dispatcher lock is held; with two processors that is not known.
+    /// Instructions per operation while the dispatcher lock is held, if that is known: with one processor, where all code
+    /// that takes and opens it was recognised.
     pub locked: Option<f64>,
 }
 
@@ -81,7 +84,9 @@ impl Profile {
 
     /// What the checks whether tracing is on cost, in percent of the operation.
     pub fn tracing_percent(&self) -> f64 {
-        self.rows.iter().filter(|row| row.file == TRACING).map(Row::total).sum::<f64>() / self.total() * 100.0
+        self.rows.iter().filter(|row| row.file == TRACING).map(Row::total).fold(0.0, |sum, row| sum + row)
+            / self.total()
+            * 100.0
     }
 
     /// The rows by file, most expensive first.
@@ -101,6 +106,19 @@ impl Profile {
     pub fn deviation(&self) -> f64 {
         let own = self.instructions as f64;
         (self.total() - own).abs() / own * 100.0
+    }
+
+    /// How much of the operation the dispatcher lock is held, and what that means for two processors: two customers of one server, with
+    /// service and think times that vary at random, get 2 / (1 + share²) of what one gets alone.
+    pub fn lock_words(&self) -> Option<String> {
+        let locked = self.locked?;
+        let share = locked / self.total();
+        let scaling = 2.0 / (1.0 + share * share);
+        Some(format!(
+            "The dispatcher lock is held for {locked:.0} of these instructions, {:.0} %. If two processors met at it at random, they would\n\
+             make {scaling:.2} times as many round trips as one.",
+            share * 100.0
+        ))
     }
 
     /// For people.
@@ -171,19 +189,23 @@ impl Profile {
 
 /// Profiles a benchmark. `guest` is the ordinary build; of the options the machine does not count.
 pub fn run(guest: &Guest, name: &str, options: &Options) -> Result<Profile> {
+    if PAIRS.contains(&name) {
+        return Err(message(format!(
+            "{name} is the work of several processes, which have no common beginning and end to profile"
+        )));
+    }
     let with_tables = guest::with_line_tables(guest, PROGRAM)?;
     let instructions = unobserved(guest, name, options)?.instructions;
     let runs = RUNS[usize::from(instructions < LARGE)];
     let executed = observed(&with_tables, name, runs, options)?;
     if executed.counts.is_empty() {
-        return Err(message(format!(
-            "{name} has no region to profile: it is made of several processes' loops"
-        )));
+        return Err(message(format!("the trace of {name} has lost its marks")));
     }
     let program = if MIXED.contains(&name) { None } else { Some(program_file(&with_tables)?) };
     let rows = source::rows(&executed, runs, &with_tables.kernel, program.as_deref())?;
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    let locked = (processors(name) == 1).then_some(executed.locked as f64 / runs as f64);
+    let locked =
+        (processors(name) == 1 && !executed.lock_is_lost).then_some(executed.locked as f64 / runs as f64);
     Ok(Profile { name: name.to_owned(), instructions, rows, locked })
 }
 

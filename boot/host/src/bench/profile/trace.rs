@@ -18,6 +18,8 @@ pub struct Executed {
     pub counts: HashMap<u64, [u64; LEGS]>,
     /// How many of them while the dispatcher lock was held.
     pub locked: u64,
+    /// The lock was also taken or opened by instructions that are not known, so that `locked` says nothing.
+    pub lock_is_lost: bool,
 }
 
 /// Addresses in the program that the trace is cut by.
@@ -149,8 +151,9 @@ impl Counter {
         }
         self.last = None;
         let was_locked = self.is_locked;
-        self.is_locked = !self.marks.lock.opens.contains(&address)
-            && (was_locked || self.marks.lock.takes.contains(&address));
+        let (takes, opens) =
+            (self.marks.lock.takes.contains(&address), self.marks.lock.opens.contains(&address));
+        self.is_locked = !opens && address >= KERNEL && (was_locked || takes);
         if !self.inside {
             return;
         }
@@ -159,6 +162,8 @@ impl Counter {
         }
         self.executed.counts.entry(address).or_default()[self.leg] += 1;
         self.executed.locked += u64::from(was_locked);
+        // Opened without having been taken, or held by user mode.
+        self.executed.lock_is_lost |= opens && !was_locked || was_locked && address < KERNEL;
         self.last = Some((address, self.leg));
     }
 }
@@ -222,9 +227,11 @@ mod tests {
     #[test]
     fn what_runs_under_the_lock_is_counted() {
         let mut counter = counter();
-        let held = [KERNEL + 8, KERNEL + 4, 0x204, KERNEL + 16];
-        trace(&mut counter, &[&[0x10][..], &held, &[KERNEL + 4, KERNEL + 16]].concat());
-        assert_eq!(counter.executed.locked, 3);
+        let [takes, other, opens] = [KERNEL + 8, KERNEL + 4, KERNEL + 16];
+        trace(&mut counter, &[0x10, takes, other, other, opens, other, 0x204]);
+        assert_eq!((counter.executed.locked, counter.executed.lock_is_lost), (3, false));
+        trace(&mut counter, &[takes, 0x204]);
+        assert!(counter.executed.lock_is_lost);
     }
 
     #[test]
