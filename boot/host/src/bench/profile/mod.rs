@@ -151,12 +151,8 @@ impl Profile {
             self.deviation(),
             self.tracing_percent()
         );
-        if let Some(locked) = self.locked {
-            let share = locked / total * 100.0;
-            let _ = writeln!(
-                text,
-                "The dispatcher lock is held for {locked:.0} of the instructions ({share:.0} %)."
-            );
+        if let Some(words) = self.lock_words() {
+            let _ = writeln!(text, "{words}");
         }
         text
     }
