@@ -1,7 +1,7 @@
 //! Good arguments for each call, so that one of them can be made bad.
 
 use core::time::Duration;
-use libnt::abi::alpc::{AlpcPortAttributes, LPC_CONNECTION_REQUEST, PortMessage};
+use libnt::abi::alpc::{AlpcContextAttr, AlpcPortAttributes, LPC_CONNECTION_REQUEST, PortMessage};
 use libnt::abi::arg::Dir;
 use libnt::abi::mm::{
     MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READONLY, PAGE_READWRITE, PAGE_SIZE, SEC_COMMIT, VIEW_UNMAP,
@@ -175,6 +175,8 @@ impl Bench {
             (_, name) if name.contains("PortMessage") => {
                 put(PortMessage::with_data(8).unwrap_or_default().as_bytes());
             }
+            // Without an id no port is looked at.
+            ("MessageContext", _) => put(AlpcContextAttr { message_id: 1, ..Default::default() }.as_bytes()),
             ("BufferLength", _) => put(&0x400u64.to_le_bytes()),
             ("RegionSize" | "MaximumSize" | "ViewSize", _) => put(&PAGE_SIZE.to_le_bytes()),
             ("Handles", _) => put(event.as_bytes()),
@@ -223,6 +225,7 @@ fn value(info: &SyscallInfo, argument: &ArgInfo) -> u64 {
     let value = match (info.name, argument.name) {
         ("NtAllocateVirtualMemory", "AllocationType") => MEM_RESERVE | MEM_COMMIT,
         (_, "AllocationAttributes") => SEC_COMMIT,
+        ("NtAlpcCreateResourceReserve", "MessageSize") => 0x100,
         (_, "Protect" | "NewProtect" | "Win32Protect" | "SectionPageProtection") => PAGE_READWRITE,
         (_, "FreeType") => MEM_RELEASE,
         (_, "InheritDisposition") => VIEW_UNMAP,
