@@ -18,6 +18,10 @@
 extern crate alloc;
 
 mod attributes;
+mod asking;
+mod asynchronous;
+mod callbacks;
+mod cancel;
 mod completion;
 mod connecting;
 mod ends;
@@ -25,8 +29,11 @@ mod fast;
 mod handles;
 mod holding;
 mod lists;
+mod limits;
 mod messages;
 mod pair;
+mod query;
+mod reserves;
 mod security;
 mod views;
 
@@ -71,4 +78,10 @@ fn run(test: &mut Test) {
     fast::run(test);
     completion::run(test);
     lists::run(test);
+    cancel::run(test);
+    callbacks::run(test);
+    asynchronous::run(test);
+    reserves::run(test);
+    limits::run(test);
+    query::run(test);
 }

@@ -16,15 +16,7 @@ use testkit::Test;
 const BAD_HANDLES: [u64; 6] = [0, 0x7FF0, 0x00FF_FFFC, 1 << 32, 0x8000_0000_0000_0000, u64::MAX - 2];
 
 /// Calls that are declared only. They may refuse an argument first.
-const NOT_IMPLEMENTED: [&str; 7] = [
-    "NtOpenIoCompletion",
-    "NtAlpcConnectPort",
-    "NtAlpcCancelMessage",
-    "NtAlpcSetInformation",
-    "NtAlpcQueryInformationMessage",
-    "NtAlpcCreateResourceReserve",
-    "NtAlpcDeleteResourceReserve",
-];
+const NOT_IMPLEMENTED: [&str; 2] = ["NtOpenIoCompletion", "NtAlpcConnectPort"];
 
 /// All probes.
 pub fn run(test: &mut Test) -> NtResult {
@@ -257,6 +249,15 @@ const REFUSALS: &[Refusal] = &[
     ("NtDuplicateToken", "DesiredAccess", 0x0020_0000, STATUS_ACCESS_DENIED),
     ("NtxCreateToken", "TokenType", 1, STATUS_PRIVILEGE_NOT_HELD),
     ("NtAdjustPrivilegesToken", "NewState", 0, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCancelMessage", "Flags", 0x10, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCancelMessage", "Flags", 0xFFFF_FFFF, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreateResourceReserve", "Flags", 1, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreateResourceReserve", "MessageSize", 0x27, STATUS_INVALID_PARAMETER),
+    ("NtAlpcCreateResourceReserve", "MessageSize", 0x1_0000, STATUS_PORT_MESSAGE_TOO_LONG),
+    ("NtAlpcCreateResourceReserve", "MessageSize", u64::MAX, STATUS_PORT_MESSAGE_TOO_LONG),
+    ("NtAlpcDeleteResourceReserve", "Flags", 1, STATUS_INVALID_PARAMETER),
+    ("NtAlpcDeleteResourceReserve", "ResourceId", 0x8000_0005, STATUS_INVALID_PARAMETER),
+    ("NtAlpcDisconnectPort", "Flags", 2, STATUS_INVALID_PARAMETER),
     ("NtAlpcCreatePortSection", "Flags", 1, STATUS_INVALID_PARAMETER),
     ("NtAlpcCreatePortSection", "Flags", 0x4_0000, STATUS_INVALID_PARAMETER),
     ("NtAlpcCreatePortSection", "SectionSize", u64::MAX, STATUS_SECTION_TOO_BIG),

@@ -659,9 +659,32 @@ pub fn accept_port(
     request: &[u64],
     accept: bool,
 ) -> NtResult<Handle> {
+    raw_accept(connection_port, attributes, context, request, InOut::NULL, accept)
+}
+
+/// The same with attributes for the client; always accepts.
+pub fn accept_port_with(
+    connection_port: Handle,
+    attributes: Option<&AlpcPortAttributes>,
+    context: u64,
+    request: &[u64],
+    message_attributes: &mut [u64],
+) -> NtResult<Handle> {
+    let message_attributes = InOut::at(message_attributes.as_mut_ptr() as u64);
+    raw_accept(connection_port, attributes, context, request, message_attributes, true)
+}
+
+fn raw_accept(
+    connection_port: Handle,
+    attributes: Option<&AlpcPortAttributes>,
+    context: u64,
+    request: &[u64],
+    message_attributes: InOut<AlpcMessageAttributes>,
+    accept: bool,
+) -> NtResult<Handle> {
     let mut handle = Handle::NULL;
-    // SAFETY: `handle` is ours; the request is only read, and starts with a header that holds its length; the kernel
-    // faults safely on what lies behind a short buffer.
+    // SAFETY: `handle` is ours; request and attributes are only read, and start with headers that tell how much of them
+    // there is; the kernel faults safely on what lies behind a short buffer.
     unit(unsafe {
         NtAlpcAcceptConnectPort(
             (&mut handle).into(),
@@ -671,7 +694,7 @@ pub fn accept_port(
             attributes.into(),
             context,
             In::at(request.as_ptr() as u64),
-            InOut::NULL,
+            message_attributes,
             accept,
         )
     })?;
