@@ -17,9 +17,9 @@
 
 extern crate alloc;
 
-mod attributes;
 mod asking;
 mod asynchronous;
+mod attributes;
 mod callbacks;
 mod cancel;
 mod completion;
