@@ -82,6 +82,18 @@ impl<T, const RANK: u32> Lock<T, RANK> {
         Some(Guard { inner })
     }
 
+    /// Takes the lock, waiting a short while at most, for a caller that can do without. Answers nothing while it waits.
+    #[inline(always)]
+    pub fn lock_briefly(&self) -> Option<Guard<'_, T, RANK>> {
+        for _ in 0..1000 {
+            if let Some(guard) = self.try_lock() {
+                return Some(guard);
+            }
+            core::hint::spin_loop();
+        }
+        None
+    }
+
     /// Puts a value in without the check of the order, where another lock of the same rank is held and nobody else
     /// can want this one.
     pub fn set_unshared(&self, value: T) {

@@ -119,6 +119,20 @@ pub fn refresh_process(process: &Process) {
     process.traced.store(passes, Ordering::Relaxed);
 }
 
+/// True when somebody must be asked before a message may take the fast path: tracing is on, or that path is off.
+static GATED: AtomicBool = AtomicBool::new(false);
+
+/// See [`refresh_gate`]. One predictable branch.
+#[inline(always)]
+pub fn is_gated() -> bool {
+    GATED.load(Ordering::Relaxed)
+}
+
+/// To be called when tracing or the fast path is switched.
+pub fn refresh_gate() {
+    GATED.store(ON.load(Ordering::Relaxed) || crate::alpc::fastpath::is_off(), Ordering::Relaxed);
+}
+
 /// True when events on this group are recorded now, for the current thread.
 #[inline]
 pub fn is_on(group: &GroupCell) -> bool {
@@ -157,12 +171,14 @@ pub fn start(process: &str, port: &str) {
         from = next;
     }
     ON.store(true, Ordering::Relaxed);
+    refresh_gate();
     set_enabled(1);
 }
 
 /// Stops recording.
 pub fn stop() {
     ON.store(false, Ordering::Relaxed);
+    refresh_gate();
     set_enabled(0);
 }
 

@@ -8,16 +8,16 @@
 //! result.
 //!
 //! Declined: flags but ALPC_MSGFLG_SYNC_REQUEST alone or ALPC_MSGFLG_RELEASE_MESSAGE alone, attributes to send, a
-//! time-out, no word for the length, a payload that does not fit the rest of the receiver's page, messages that wait in the
-//! queue, a receiver that may not run on this processor, a more urgent thread that is ready.
+//! time-out on either side, no word for the length, a buffer of which nothing is known yet, a payload that does not fit
+//! the rest of the receiver's page, messages that wait in the queue, a receiver that may not run on this processor, a
+//! more urgent thread that is ready, a port that somebody traces.
 //!
-//! Locks, in order: handle table (opened again at once), group, dispatcher, receiver's address space (tried only).
+//! Locks, in order: group, dispatcher, receiver's address space. None is waited for for long.
 
-use crate::alpc::group::{Fx, GroupCell, GroupRef};
+use crate::alpc::group::{Fx, GroupCell};
 use crate::alpc::landing::{Context, Landed};
 use crate::alpc::message::{Body, Mail, ReceiveBuffer};
 use crate::alpc::ops::{self, Via};
-use crate::alpc::port::Port;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{percpu, usercopy};
 use crate::ke::alert::Until;
@@ -27,17 +27,17 @@ use crate::ps::thread::Thread;
 use crate::sys::SysResult;
 use crate::trace;
 use abi::alpc::*;
-use abi::arg::{Handle, InOut, Out};
+use abi::arg::{InOut, Out};
 use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::syscalls::nr;
-use antares_core::alpc::{ObjectContext, Role, Sender, Waiter};
+use antares_core::alpc::{Sender, Waiter};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 const HEADER: u64 = PORT_MESSAGE_SIZE as u64;
-/// Bits of a message's type that its sender has no say in.
-const KERNELS_TYPE: u64 = 0xFFFF ^ LPC_NO_IMPERSONATE as u64;
-/// What [`antares_fast_call`] returns when the call must go the long way; no status is that large.
+/// Bits of a message's first word that must be clear: data information, and of the type LPC_NO_IMPERSONATE.
+const NOT_PLAIN: u64 = 0xFFFF << 48 | (LPC_NO_IMPERSONATE as u64) << 32;
+/// What the two functions below return when the call must go the long way; no status is that large.
 const DECLINED: u64 = 1 << 32;
 
 static OFF: AtomicBool = AtomicBool::new(false);
@@ -45,99 +45,155 @@ static OFF: AtomicBool = AtomicBool::new(false);
 /// Allows the fast path, or sends everything the long way (`alpc.fastpath=off` on the kernel's command line).
 pub fn enable(on: bool) {
     OFF.store(!on, Ordering::Relaxed);
+    trace::refresh_gate();
 }
 
-/// A message as the sender gave it.
-#[derive(Clone, Copy)]
-struct Outgoing {
-    /// User address of the payload.
-    payload: u64,
+/// True when the fast path is switched off.
+pub fn is_off() -> bool {
+    OFF.load(Ordering::Relaxed)
+}
+
+/// True when a message of this group may go this way: nothing is switched off, and nobody watches.
+#[inline(always)]
+fn is_open(group: &GroupCell) -> bool {
+    !trace::is_gated() || is_open_gated(group)
+}
+
+#[cold]
+fn is_open_gated(group: &GroupCell) -> bool {
+    !is_off() && !trace::is_on(group)
+}
+
+/// What the system-call entry hands over: the saved registers, and the words of the message to send and of the receive
+/// buffer that it has read.
+struct Call<'a> {
+    frame: &'a mut TrapFrame,
+    /// Payload bytes to send.
     length: u64,
-    /// Of the request that it answers.
+    /// Message id in the header to send.
     id: u32,
+    /// Size of the receive buffer.
+    size: u64,
 }
 
-/// NtAlpcSendWaitReceivePort, called by the system-call entry with the first and the fourth word of the message to send
-/// (lengths and type; id), the size of the receive buffer, and the message's fifth word (call-back id). Returns the
-/// status, or [`DECLINED`].
-pub extern "C" fn antares_fast_call(
+impl<'a> Call<'a> {
+    /// Checks arguments. `word`, `id`, `callback` are the first, fourth and fifth word of the message.
+    #[inline(always)]
+    fn new(frame: &'a mut TrapFrame, word: u64, id: u64, size: u64, callback: u64) -> Option<Self> {
+        let length = word & 0xFFFF;
+        // Total length 0x28 more and no data information; the type is the kernel's to say, but for LPC_NO_IMPERSONATE. No attributes, no time-out, no call back.
+        let lengths =
+            word as u32 == (length as u32).wrapping_mul(0x1_0001).wrapping_add((HEADER as u32) << 16);
+        if !lengths || frame.r10 | frame.r13 | callback | (word & NOT_PLAIN) != 0 || size < HEADER {
+            return None;
+        }
+        Some(Self { frame, length, id: id as u32, size })
+    }
+
+    /// Where the reply or the next message is to land: `None` when nothing is known of the buffer yet.
+    #[inline(always)]
+    fn open(&self, thread: &Thread) -> Option<()> {
+        let frame = &self.frame;
+        let space = &thread.process.space;
+        thread.landing.reopen(frame.r8, frame.r9, self.size - HEADER, frame.r12 != 0, space).then_some(())
+    }
+
+    fn payload(&self) -> u64 {
+        self.frame.rdx + HEADER
+    }
+
+    /// The receive buffer, for what is done the long way.
+    #[cold]
+    fn buffer(&self) -> ReceiveBuffer {
+        let room = (self.size - HEADER).min(ALPC_MAX_ALLOWED_MESSAGE_LENGTH as u64) as usize;
+        ReceiveBuffer {
+            message: Out::at(self.frame.r8),
+            length: InOut::at(self.frame.r9),
+            attributes: InOut::at(self.frame.r12),
+            room,
+        }
+    }
+
+    /// Returns to the system-call entry, or to user mode another way if there is something to do before.
+    #[inline(always)]
+    fn end(self, thread: &Thread, status: SysResult) -> u64 {
+        let (Ok(status) | Err(status)) = status;
+        let me = percpu::this();
+        me.count_call(nr::NtAlpcSendWaitReceivePort);
+        if !trap::is_quiet_for(me, thread) {
+            trap::leave(self.frame, status);
+        }
+        u64::from(status.0)
+    }
+}
+
+/// NtAlpcSendWaitReceivePort with ALPC_MSGFLG_SYNC_REQUEST: sends a request and blocks for its reply. Returns the status,
+/// or [`DECLINED`].
+pub extern "C" fn antares_fast_request(
     frame: &mut TrapFrame,
     word: u64,
     id: u64,
     size: u64,
     callback: u64,
 ) -> u64 {
-    let length = word & 0xFFFF;
-    // Total length 0x28 more, no data information; the type is the kernel's to say, but for LPC_NO_IMPERSONATE.
-    let well_formed = word & !(KERNELS_TYPE << 32) == length * 0x1_0001 + (HEADER << 16);
-    if frame.r10 | frame.r13 | callback != 0 || !well_formed || size < HEADER || OFF.load(Ordering::Relaxed) {
-        return DECLINED;
+    let Some(call) = Call::new(frame, word, id, size, callback) else { return DECLINED };
+    // SAFETY: a system call has a current thread.
+    let thread = unsafe { &*percpu::current_pointer() };
+    let Some(sent) = request(&call, thread) else { return DECLINED };
+    if thread.landing.collect().is_some() && call.frame.r12 == 0 {
+        return call.end(thread, Ok(STATUS_SUCCESS));
     }
-    let message = Outgoing { payload: frame.rdx + HEADER, length, id: id as u32 };
-    let thread = sched::current();
-    thread.landing.open(frame.r8, frame.r9, size - HEADER, frame.r12 != 0, &thread.process.space);
-    let result = match (thread.process.handles.endpoint(Handle(frame.rdi)), frame.rsi as u32) {
-        (Ok(Endpoint::Port(port)), ALPC_MSGFLG_SYNC_REQUEST) => {
-            let sent = request(thread, &port.group, port.role, None, port.max_length(), message);
-            sent.map(|id| replied(frame, size, thread, &Via::Port(&port), id))
-        }
-        (Ok(Endpoint::Port(port)), ALPC_MSGFLG_RELEASE_MESSAGE) => reply(frame, size, thread, &port, message),
-        (Ok(Endpoint::Object(group, object)), ALPC_MSGFLG_SYNC_REQUEST) => {
-            request_on_object(frame, size, thread, &group, object, message)
-        }
-        _ => None,
-    };
-    let Some(Ok(status) | Err(status)) = result else { return DECLINED };
-    let calls = &percpu::this().syscalls[nr::NtAlpcSendWaitReceivePort as usize];
-    calls.store(calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    if !trap::is_quiet() {
-        trap::leave(frame, status);
-    }
-    u64::from(status.0)
+    let result = request_ended(&call, thread, sent);
+    call.end(thread, result)
 }
 
-/// Apart from [`request`] on a port so that neither is in the way of the other.
-#[inline(never)]
-fn request_on_object(
-    frame: &TrapFrame,
+/// NtAlpcSendWaitReceivePort with ALPC_MSGFLG_RELEASE_MESSAGE: answers a request, then waits for the next message.
+/// Returns the status, or [`DECLINED`].
+pub extern "C" fn antares_fast_reply(
+    frame: &mut TrapFrame,
+    word: u64,
+    id: u64,
     size: u64,
-    thread: &Thread,
-    group: &GroupRef,
-    object: ObjectContext,
-    message: Outgoing,
-) -> Option<SysResult> {
-    let sent = request(thread, group, Role::Connection, Some(object), group.max_length, message);
-    sent.map(|id| replied(frame, size, thread, &Via::Object(group, object), id))
+    callback: u64,
+) -> u64 {
+    let Some(call) = Call::new(frame, word, id, size, callback) else { return DECLINED };
+    // SAFETY: a system call has a current thread.
+    let thread = unsafe { &*percpu::current_pointer() };
+    let Some(waiter) = reply(&call, thread) else { return DECLINED };
+    if thread.landing.collect().is_some() && call.frame.r12 == 0 {
+        return call.end(thread, Ok(STATUS_SUCCESS));
+    }
+    let result = reply_ended(&call, thread, waiter);
+    call.end(thread, result)
 }
 
-/// Sends a request and blocks. Returns its id when the wait is over.
 #[inline(always)]
-fn request(
-    thread: &Thread,
-    group: &GroupCell,
-    role: Role,
-    object: Option<ObjectContext>,
-    max_length: usize,
-    message: Outgoing,
-) -> Option<u32> {
-    if message.length + HEADER > max_length as u64
-        || message.id != 0
-        || trace::is_on(group)
+fn request(call: &Call, thread: &Thread) -> Option<u32> {
+    if !thread.route.find(call.frame.rdi, &thread.process.handles) {
+        return None;
+    }
+    let group = thread.route.group();
+    let endpoint = thread.route.endpoint()?;
+    if !is_open(group)
+        || call.length + HEADER > endpoint.max_length()
+        || call.id != 0
         || thread.impersonation.is_active()
     {
         return None;
     }
-    let mut state = group.lock();
+    call.open(thread)?;
+    let (role, object) = endpoint.role();
+    let mut state = group.lock_briefly()?;
     let request = state.begin_direct(role, object.as_ref())?;
-    let mut dispatcher = sched::lock_for_switch();
-    let cpu = percpu::this().index;
-    let switch =
-        dispatcher.begin_switch(cpu, thread.index, request.receiver.thread, request.receiver.ticket)?;
+    let mut dispatcher = sched::lock_for_switch()?;
+    let me = percpu::this();
+    let receiver = request.receiver;
+    let switch = dispatcher.begin_switch(me.index, thread.index, receiver.thread, receiver.ticket)?;
     // SAFETY: the dispatcher has a record of the thread, so it is alive, and the lock keeps the record.
     let to = unsafe { &*switch.payload.0 };
     let kind = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let (id, sequence, context) = (request.id, request.sequence, request.context);
-    if !land(to, message, kind, id, thread.sender, || Context { context, object, sequence }) {
+    if !land(to, call, kind, id, thread.sender, || Context { context, object, sequence }) {
         return None;
     }
     // Point of no return: the receiver has the message.
@@ -146,38 +202,33 @@ fn request(
     switch.commit(waiter.ticket, WAIT_REASON_LPC_REPLY as u8);
     drop(state);
     thread.alpc_wait.set(group.id, id);
-    count();
-    sched::switch_directly(dispatcher, thread, to);
+    me.count_fast();
+    sched::switch_directly(dispatcher, me, thread, to);
     Some(id)
 }
 
-/// What a request returns when its wait is over.
 #[inline(always)]
-fn replied(frame: &TrapFrame, size: u64, thread: &Thread, via: &Via, id: u32) -> SysResult {
-    match thread.landing.collect() {
-        Some(_) if frame.r12 == 0 => Ok(STATUS_SUCCESS),
-        Some(landed) => finish(via, thread, landed, &buffer(frame, size)),
-        None => ops::finish_request(via, id, sched::last_wait_status(), &buffer(frame, size)),
-    }
-}
-
-/// Answers a request whose sender is parked, then waits for the next message.
-#[inline(always)]
-fn reply(frame: &TrapFrame, size: u64, thread: &Thread, port: &Port, message: Outgoing) -> Option<SysResult> {
-    let group = &port.group;
-    if message.length + HEADER > port.max_length() as u64 || trace::is_on(group) {
+fn reply(call: &Call, thread: &Thread) -> Option<Waiter> {
+    if !thread.route.find(call.frame.rdi, &thread.process.handles) {
         return None;
     }
-    let mut state = group.lock();
-    let answer = state.begin_answer(port.role, message.id)?;
-    let mut dispatcher = sched::lock_for_switch();
-    let cpu = percpu::this().index;
-    let switch = dispatcher.begin_switch(cpu, thread.index, answer.asker.thread, answer.asker.ticket)?;
+    let group = thread.route.group();
+    let Some(Endpoint::Port(port)) = thread.route.endpoint() else { return None };
+    if !is_open(group) || call.length + HEADER > port.max_length() as u64 {
+        return None;
+    }
+    call.open(thread)?;
+    let mut state = group.lock_briefly()?;
+    let answer = state.begin_answer(port.role, call.id)?;
+    let mut dispatcher = sched::lock_for_switch()?;
+    let me = percpu::this();
+    let asker = answer.asker;
+    let switch = dispatcher.begin_switch(me.index, thread.index, asker.thread, asker.ticket)?;
     // SAFETY: the dispatcher has a record of the thread, so it is alive, and the lock keeps the record.
     let to = unsafe { &*switch.payload.0 };
     let sequence = answer.sequence;
     let context = || Context { context: 0, object: None, sequence };
-    if !land(to, message, LPC_REPLY, message.id, thread.sender, context) {
+    if !land(to, call, LPC_REPLY, call.id, thread.sender, context) {
         return None;
     }
     // Point of no return: the sender has its answer.
@@ -189,23 +240,9 @@ fn reply(frame: &TrapFrame, size: u64, thread: &Thread, port: &Port, message: Ou
     }
     drop(state);
     thread.alpc_wait.set(port.id, 0);
-    count();
-    sched::switch_directly(dispatcher, thread, to);
-    Some(match thread.landing.collect() {
-        Some(_) if frame.r12 == 0 => Ok(STATUS_SUCCESS),
-        Some(landed) => finish(&Via::Port(port), thread, landed, &buffer(frame, size)),
-        None => {
-            ops::receive_after(port, waiter, sched::last_wait_status(), &buffer(frame, size), Until::NEVER)
-        }
-    })
-}
-
-/// Counts a request or reply that goes this way.
-#[inline(always)]
-fn count() {
-    // Only this processor writes it, and not from interrupts.
-    let counter = &percpu::this().alpc_fast;
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    me.count_fast();
+    sched::switch_directly(dispatcher, me, thread, to);
+    Some(waiter)
 }
 
 /// Puts a message into the buffer that a parked thread waits with. `false`: it does not fit, the buffer's mapping has
@@ -215,27 +252,30 @@ fn count() {
 #[inline(always)]
 fn land(
     to: &Thread,
-    message: Outgoing,
+    call: &Call,
     message_type: u16,
     id: u32,
     sender: Sender,
     context: impl FnOnce() -> Context,
 ) -> bool {
-    // SAFETY: the caller is in a hand-over to the thread: it is parked, and the dispatcher lock is held.
-    let Some(place) = (unsafe { to.landing.place(message.length) }) else { return false };
+    // SAFETY: the caller is about to switch to the thread: it is parked, and the dispatcher lock is held.
+    let Some(place) = (unsafe { to.landing.place(call.length) }) else { return false };
     let Some(hold) = to.process.space.hold(place.version) else { return false };
-    let payload = place.message.wrapping_add(1).cast();
+    let payload = place.message.wrapping_add(PORT_MESSAGE_SIZE / 8).cast();
     // SAFETY: `place` is ring-3 memory for a header and this much payload, and a word for the length, that stays mapped
     // while `hold` is there; the kernel has no references into it. What its owner does with it is its own affair.
-    if !unsafe { usercopy::take(payload, message.payload, message.length as usize) } {
+    if !unsafe { usercopy::take(payload, call.payload(), call.length) } {
         return false;
     }
-    let word = message.length * 0x1_0001 + (HEADER << 16) | u64::from(message_type) << 32;
-    let header = [word, u64::from(sender.process), u64::from(sender.thread), u64::from(id), 0];
+    let word = call.length * 0x1_0001 + (HEADER << 16) + (u64::from(message_type) << 32);
     // SAFETY: as above. Ring 3 may look at any time: written as memory that others see.
     unsafe {
-        place.message.write_volatile(header);
-        place.length.write_volatile(message.length + HEADER);
+        place.message.write_volatile(word);
+        place.message.add(1).write_volatile(u64::from(sender.process));
+        place.message.add(2).write_volatile(u64::from(sender.thread));
+        place.message.add(3).write_volatile(u64::from(id));
+        place.message.add(4).write_volatile(0);
+        place.length.write_volatile(call.length + HEADER);
     }
     drop(hold);
     // SAFETY: as for `place`.
@@ -243,15 +283,30 @@ fn land(
     true
 }
 
-/// The receive buffer that the call gave, for what is done the long way.
+fn via(endpoint: &Endpoint) -> Via<'_> {
+    match endpoint {
+        Endpoint::Port(port) => Via::Port(port),
+        Endpoint::Object(group, object) => Via::Object(group, *object),
+    }
+}
+
+/// The end of a request's wait when there is more to do than to return.
 #[cold]
-fn buffer(frame: &TrapFrame, size: u64) -> ReceiveBuffer {
-    let room = (size - HEADER).min(ALPC_MAX_ALLOWED_MESSAGE_LENGTH as u64) as usize;
-    ReceiveBuffer {
-        message: Out::at(frame.r8),
-        length: InOut::at(frame.r9),
-        attributes: InOut::at(frame.r12),
-        room,
+fn request_ended(call: &Call, thread: &Thread, id: u32) -> SysResult {
+    let endpoint = thread.route.endpoint().ok_or(STATUS_INVALID_HANDLE)?;
+    match thread.landing.last() {
+        Some(landed) => finish(&via(endpoint), thread, landed, &call.buffer()),
+        None => ops::finish_request(&via(endpoint), id, sched::last_wait_status(), &call.buffer()),
+    }
+}
+
+/// The end of a wait for the next message when there is more to do than to return.
+#[cold]
+fn reply_ended(call: &Call, thread: &Thread, waiter: Waiter) -> SysResult {
+    let Some(Endpoint::Port(port)) = thread.route.endpoint() else { return Err(STATUS_INVALID_HANDLE) };
+    match thread.landing.last() {
+        Some(landed) => finish(&Via::Port(port), thread, landed, &call.buffer()),
+        None => ops::receive_after(port, waiter, sched::last_wait_status(), &call.buffer(), Until::NEVER),
     }
 }
 

@@ -83,6 +83,12 @@ impl GroupCell {
         self.state.lock()
     }
 
+    /// Takes the lock if that does not take long.
+    #[inline(always)]
+    pub fn lock_briefly(&self) -> Option<Guard<'_, Group<Body>, { rank::GROUP }>> {
+        self.state.lock_briefly()
+    }
+
     /// Sends a reserved notice.
     pub fn send_notice(&self, notice: u32) {
         self.lock().send_notice(notice, Sender::default(), &mut Fx::new(false));

@@ -26,6 +26,8 @@ pub struct Landing {
     attributes: Cell<bool>,
     /// First word of the header of the message that was put there; 0: none.
     landed: Cell<u64>,
+    /// That of the message last collected.
+    last: Cell<u64>,
     /// Its message id.
     id: Cell<u32>,
     /// What the attributes say; only for an owner that asked for them.
@@ -72,7 +74,7 @@ unsafe impl Sync for Landing {}
 #[derive(Clone, Copy)]
 pub struct Place {
     /// Kernel address of the header; the payload follows it.
-    pub message: *mut [u64; 5],
+    pub message: *mut u64,
     /// Kernel address of the word for the length.
     pub length: *mut u64,
     /// Version of the address space for which that is true.
@@ -92,6 +94,7 @@ impl Landing {
             limit: Cell::new(0),
             attributes: Cell::new(false),
             landed: Cell::new(0),
+            last: Cell::new(0),
             id: Cell::new(0),
             context: Cell::new(Context { context: 0, object: None, sequence: 0 }),
         }
@@ -99,14 +102,31 @@ impl Landing {
 
     /// The owner, which calls this, is about to park for a message into `buffer`, of at most `room` payload bytes, whose
     /// length goes to `length`.
-    #[inline(always)]
     pub fn open(&self, buffer: u64, length: u64, room: u64, attributes: bool, space: &AddressSpace) {
+        if !self.reopen(buffer, length, room, attributes, space) {
+            self.look_up(buffer, length, space);
+            self.limit.set(self.page_room.get().min(room + 1));
+            self.attributes.set(attributes);
+        }
+    }
+
+    /// As [`Landing::open`], if that was last done for the same addresses and nothing has changed since.
+    #[inline(always)]
+    pub fn reopen(
+        &self,
+        buffer: u64,
+        length: u64,
+        room: u64,
+        attributes: bool,
+        space: &AddressSpace,
+    ) -> bool {
         if self.buffer.get() != buffer || self.length.get() != length || self.version.get() != space.version()
         {
-            self.look_up(buffer, length, space);
+            return false;
         }
         self.limit.set(self.page_room.get().min(room + 1));
         self.attributes.set(attributes);
+        true
     }
 
     #[cold]
@@ -133,7 +153,7 @@ impl Landing {
     #[inline(always)]
     pub unsafe fn place(&self, length: u64) -> Option<Place> {
         (length < self.limit.get()).then(|| Place {
-            message: self.address.get() as *mut [u64; 5],
+            message: self.address.get() as *mut u64,
             length: self.length_address.get() as *mut u64,
             version: self.version.get(),
         })
@@ -156,6 +176,13 @@ impl Landing {
     #[inline(always)]
     pub fn collect(&self) -> Option<Landed> {
         let word = self.landed.replace(0);
+        self.last.set(word);
+        (word != 0).then(|| Landed { word, id: self.id.get() })
+    }
+
+    /// What [`Landing::collect`] last said.
+    pub fn last(&self) -> Option<Landed> {
+        let word = self.last.get();
         (word != 0).then(|| Landed { word, id: self.id.get() })
     }
 

@@ -20,6 +20,7 @@ pub mod message;
 pub mod ops;
 pub mod passing;
 pub mod port;
+pub mod route;
 pub mod section;
 pub mod security;
 pub mod view;

@@ -12,6 +12,7 @@ use crate::arch::cpu::{self, Features};
 use crate::arch::gdt::STAR;
 use crate::arch::idt::TrapFrame;
 use crate::ke::trap;
+use abi::alpc::{ALPC_MSGFLG_RELEASE_MESSAGE, ALPC_MSGFLG_SYNC_REQUEST};
 use abi::mm::USER_MAX;
 use abi::syscalls::nr;
 use core::arch::global_asm;
@@ -79,6 +80,13 @@ macro_rules! entry {
             "swapgs",
             "sysretq",
             "3:",
+            "lea r11, [rip + {request}]",
+            "cmp esi, {sync}",
+            "je 6f",
+            "lea r11, [rip + {reply}]",
+            "cmp esi, {release}",
+            "jne 2b",
+            "6:",
             "movabs rcx, {user_max}",
             "cmp rdx, rcx",
             "jae 2b",
@@ -92,7 +100,7 @@ macro_rules! entry {
             "mov rdx, [rdx + 24]",
             concat!($words, "_end:"),
             $close,
-            "call {call}",
+            "call r11",
             "bt rax, 32",
             "jnc 5b",
             "4:",
@@ -104,7 +112,10 @@ macro_rules! entry {
             "jmp 4b",
             fast = const nr::NtAlpcSendWaitReceivePort,
             user_max = const USER_MAX,
-            call = sym fastpath::antares_fast_call,
+            request = sym fastpath::antares_fast_request,
+            reply = sym fastpath::antares_fast_reply,
+            sync = const ALPC_MSGFLG_SYNC_REQUEST,
+            release = const ALPC_MSGFLG_RELEASE_MESSAGE,
             dispatch = sym antares_syscall,
         );
     };

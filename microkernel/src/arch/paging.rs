@@ -4,6 +4,7 @@
 //! table belongs to, and do TLB invalidation themselves ([`crate::mm::tlb`]).
 
 use crate::arch::cpu;
+use crate::arch::percpu::{self, PerCpu};
 use crate::mm::{frames, phys_to_virt};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -193,15 +194,16 @@ pub fn translate(root: u64, address: u64) -> Option<(u64, u64)> {
 
 /// Loads a top-level table on this processor, if it is not loaded.
 pub fn load(root: u64) {
-    if crate::arch::percpu::this().page_table.load(Ordering::Relaxed) != root {
-        load_other(root);
+    let me = percpu::this();
+    if me.page_table.load(Ordering::Relaxed) != root {
+        load_other(me, root);
     }
 }
 
-/// Loads a top-level table that is not loaded on this processor.
+/// Loads a top-level table that is not loaded on this processor, which is `me`.
 #[inline(always)]
-pub fn load_other(root: u64) {
-    crate::arch::percpu::this().page_table.store(root, Ordering::Relaxed);
+pub fn load_other(me: &PerCpu, root: u64) {
+    me.page_table.store(root, Ordering::Relaxed);
     // SAFETY: every root shares the kernel half.
     unsafe { cpu::write_cr3(root) };
 }

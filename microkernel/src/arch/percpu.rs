@@ -82,6 +82,26 @@ impl PerCpu {
 }
 
 impl PerCpu {
+    /// Sets the current thread.
+    #[inline(always)]
+    pub fn set_current(&self, thread: *const Thread) {
+        self.current.store(thread.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Counts a system call. Only this processor counts here, and not from interrupts.
+    #[inline(always)]
+    pub fn count_call(&self, number: u32) {
+        if let Some(counter) = self.syscalls.get(number as usize) {
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request or reply that takes ALPC's fast path.
+    #[inline(always)]
+    pub fn count_fast(&self) {
+        self.alpc_fast.store(self.alpc_fast.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// Traps and system calls from user mode start on this stack from now on.
     #[inline(always)]
     pub fn set_kernel_stack(&self, top: u64) {
@@ -152,12 +172,12 @@ pub fn set_count(count: u32) {
 /// The thread this processor runs, or null in the idle loop.
 #[inline]
 pub fn current_pointer() -> *const Thread {
-    this().current.load(Ordering::Relaxed)
-}
-
-/// Sets the current thread.
-pub fn set_current(thread: *const Thread) {
-    this().current.store(thread.cast_mut(), Ordering::Relaxed);
+    let thread: *const Thread;
+    // SAFETY: in the kernel GS points to the block; the current thread is its fourth word.
+    unsafe {
+        asm!("mov {}, gs:[24]", out(reg) thread, options(nostack, preserves_flags, pure, readonly));
+    }
+    thread
 }
 
 /// True in the idle loop and during boot.

@@ -13,7 +13,7 @@ use abi::NtStatus;
 use abi::mm::{USER_MAX, USER_MIN};
 use abi::status::{STATUS_ACCESS_VIOLATION, STATUS_INSUFFICIENT_RESOURCES};
 use alloc::vec::Vec;
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static SMAP: AtomicBool = AtomicBool::new(false);
@@ -36,30 +36,12 @@ global_asm!(
     "ret",
 );
 
-// As above, but a fault always lands at the end.
-global_asm!(
-    ".global antares_user_take",
-    "antares_user_take:",
-    "mov ecx, edx",
-    "shr ecx, 3",
-    "antares_user_take_start:",
-    "rep movsq",
-    "and edx, 7",
-    "jz antares_user_take_end",
-    "mov ecx, edx",
-    "rep movsb",
-    "antares_user_take_end:",
-    "mov rax, rcx",
-    "ret",
-);
-
 unsafe extern "C" {
     fn antares_user_copy(to: *mut u8, from: *const u8, count: usize) -> usize;
     static antares_user_copy_start: u8;
     static antares_user_copy_end: u8;
-    fn antares_user_take(to: *mut u8, from: *const u8, count: usize) -> usize;
-    static antares_user_take_start: u8;
-    static antares_user_take_end: u8;
+    static kernel_fixups: Stretch;
+    static kernel_fixups_end: Stretch;
 }
 
 /// Learns whether this processor has SMAP.
@@ -76,18 +58,31 @@ pub struct Fixup {
     pub may_retry: bool,
 }
 
+/// An entry of the table that code with accesses of its own to user memory makes in the section `.antares_fixups`
+/// (linker script): instructions in which a fault must not bring anything in.
+#[repr(C)]
+struct Stretch {
+    start: u64,
+    end: u64,
+}
+
+fn stretches() -> &'static [Stretch] {
+    let (first, end) = (&raw const kernel_fixups, &raw const kernel_fixups_end);
+    let count = (end as usize - first as usize) / size_of::<Stretch>();
+    // SAFETY: the linker script lays the entries of the section between the two symbols.
+    unsafe { core::slice::from_raw_parts(first, count) }
+}
+
 /// For a fault at kernel address `rip`: where to go on if the fault was in a user copy.
 pub fn fixup(rip: u64) -> Option<Fixup> {
     let (copy, copied) = (&raw const antares_user_copy_start as u64, &raw const antares_user_copy_end as u64);
-    let (take, taken) = (&raw const antares_user_take_start as u64, &raw const antares_user_take_end as u64);
-    let (landing, may_retry) = if (copy..copied).contains(&rip) {
-        (copied, true)
-    } else if (take..taken).contains(&rip) {
-        (taken, false)
-    } else {
-        (entry::fixup(rip)?, true)
-    };
-    Some(Fixup { landing, may_retry })
+    if (copy..copied).contains(&rip) {
+        return Some(Fixup { landing: copied, may_retry: true });
+    }
+    if let Some(stretch) = stretches().iter().find(|s| (s.start..s.end).contains(&rip)) {
+        return Some(Fixup { landing: stretch.end, may_retry: false });
+    }
+    entry::fixup(rip).map(|landing| Fixup { landing, may_retry: true })
 }
 
 /// True when `address..address + length` lies in user space.
@@ -102,12 +97,12 @@ fn opened<R>(with: impl FnOnce() -> R) -> R {
     let smap = SMAP.load(Ordering::Relaxed);
     if smap {
         // SAFETY: sets AC only; SMAP exists.
-        unsafe { core::arch::asm!("stac", options(nostack)) };
+        unsafe { asm!("stac", options(nostack)) };
     }
     let result = with();
     if smap {
         // SAFETY: clears AC only; SMAP exists.
-        unsafe { core::arch::asm!("clac", options(nostack)) };
+        unsafe { asm!("clac", options(nostack)) };
     }
     result
 }
@@ -121,15 +116,37 @@ fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
 /// user memory or cannot be read now.
 ///
 /// # Safety
-/// `to` must be valid for writes of `count` bytes that nobody else accesses.
+/// `to` must be valid for writes of `count` bytes that nobody else accesses, at most 0x1_0000.
 #[must_use]
 #[inline(always)]
-pub unsafe fn take(to: *mut u8, address: u64, count: usize) -> bool {
+pub unsafe fn take(to: *mut u8, address: u64, count: u64) -> bool {
     // A range that begins in user space and goes on behind it faults in the unmapped gap at its end, which is longer than
     // a message (`abi::mm::USER_MAX`).
-    address < USER_MAX
-        // SAFETY: the caller vouches for `to`; the other side is a user range, and faults on it are caught.
-        && opened(|| unsafe { antares_user_take(to, address as *const u8, count) }) == 0
+    if address >= USER_MAX {
+        return false;
+    }
+    // SAFETY: the caller vouches for `to`; the other side is a user range. A fault on it goes on behind the last copy, with
+    // what is left in rcx.
+    let left = opened(|| unsafe {
+        let left: u64;
+        asm!(
+            "2:",
+            "rep movsq",
+            "mov ecx, {tail:e}",
+            "rep movsb",
+            "3:",
+            ".pushsection .antares_fixups, \"a\", @progbits",
+            ".quad 2b, 3b",
+            ".popsection",
+            tail = in(reg) count & 7,
+            inlateout("rcx") count >> 3 => left,
+            inlateout("rdi") to => _,
+            inlateout("rsi") address => _,
+            options(nostack),
+        );
+        left
+    });
+    left == 0
 }
 
 /// Copies from user memory into a new vector.

@@ -4,6 +4,7 @@
 //! switch and opened on the other side, so no other processor takes a thread whose registers are not saved yet. A
 //! thread in the kernel is never preempted: it gives the processor up where it blocks, or on its way back to user mode.
 
+use crate::arch::percpu::PerCpu;
 use crate::arch::{apic, cpu, fpu, gdt, percpu, switch, time};
 use crate::kref::Ref;
 use crate::mm::kernel_root;
@@ -162,14 +163,13 @@ fn reschedule_for(mut guard: DispatchGuard, thread: u32) -> u32 {
     let kicks = guard.take_kicks() & !(1 << me.index);
     kick(kicks);
     core::mem::forget(guard);
-    switch_to(previous, next);
+    switch_to(me, previous, next);
     finish_switch(status)
 }
 
 /// Goes from one thread (null: the idle loop) to another. The dispatcher lock is held.
 #[inline(always)]
-fn switch_to(previous: *const Thread, next: *const Thread) {
-    let me = percpu::this();
+fn switch_to(me: &PerCpu, previous: *const Thread, next: *const Thread) {
     // SAFETY: both are null or threads with dispatcher records, which the held lock keeps.
     let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
     let now = cpu::rdtsc();
@@ -184,10 +184,10 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
         // SAFETY: the area is the running thread's own, made with the right size.
         unsafe { fpu::save(area) };
     }
-    percpu::set_current(next.map_or(null(), core::ptr::from_ref));
+    me.set_current(next.map_or(null(), core::ptr::from_ref));
     match next {
         Some(next) => {
-            next.process.space.enter(previous.map(|p| &p.process.space));
+            next.process.space.enter(me, previous.map(|p| &p.process.space));
             me.set_kernel_stack(next.stack_top());
             // Always: ring 3 takes the base away by loading a selector, and processes have their TEBs at equal addresses.
             // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
@@ -209,7 +209,7 @@ fn switch_to(previous: *const Thread, next: *const Thread) {
         None => {
             crate::arch::paging::load(kernel_root());
             if let Some(previous) = previous {
-                previous.process.space.left();
+                previous.process.space.left(me);
             }
         }
     }
@@ -295,18 +295,28 @@ pub fn park_holding(mut d: DispatchGuard, waiter: Waiter, deadline: u64, reason:
 /// The dispatcher lock as the fast path takes it. Nobody has to be told anything when it opens.
 pub type FastGuard = Guard<'static, Dispatcher<ThreadPointer>, { rank::DISPATCH }>;
 
-/// Takes the dispatcher lock for a direct switch.
+/// Takes the dispatcher lock for a direct switch, if that does not take long.
 #[inline(always)]
-pub fn lock_for_switch() -> FastGuard {
-    DISPATCHER.lock()
+pub fn lock_for_switch() -> Option<FastGuard> {
+    DISPATCHER.lock_briefly()
 }
 
 /// Goes from the current thread to the one that the dispatcher has just made current. Returns when the current thread
 /// runs again.
 #[inline(always)]
-pub fn switch_directly(guard: FastGuard, from: &Thread, to: &Thread) {
+pub fn switch_directly(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) {
     core::mem::forget(guard);
-    switch_to(from, to);
+    switch_to(me, from, to);
+    if percpu::this().reap.load(Ordering::Relaxed).is_null() {
+        // SAFETY: the lock was taken before the switch and its guard forgotten; this is the side that goes on.
+        unsafe { DISPATCHER.force_unlock() };
+    } else {
+        finish_switch_cold();
+    }
+}
+
+#[cold]
+fn finish_switch_cold() {
     finish_switch(|_| ());
 }
 

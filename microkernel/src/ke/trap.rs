@@ -2,13 +2,14 @@
 
 use crate::arch::cpu;
 use crate::arch::idt::{TrapFrame, is_return_fault};
+use crate::arch::percpu::PerCpu;
 use crate::arch::{apic, entry, fpu, percpu, usercopy};
 use crate::bugcheck::{self, bugcheck};
 use crate::ke::sched;
 use crate::klog;
 use crate::mm::space::Access;
 use crate::mm::tlb;
-use crate::ps::thread;
+use crate::ps::thread::{self, Thread};
 use abi::NtStatus;
 use abi::status::*;
 use core::sync::atomic::Ordering;
@@ -67,9 +68,15 @@ fn interrupt(vector: u8) {
 /// True when nothing is to be done before user mode.
 #[inline(always)]
 pub fn is_quiet() -> bool {
+    is_quiet_for(percpu::this(), sched::current())
+}
+
+/// As [`is_quiet`], for who knows the processor and its thread.
+#[inline(always)]
+pub fn is_quiet_for(me: &PerCpu, thread: &Thread) -> bool {
     !crate::ob::any_deferred()
-        && !percpu::this().reschedule.load(Ordering::Relaxed)
-        && sched::current().flags.load(Ordering::Acquire) == 0
+        && !me.reschedule.load(Ordering::Relaxed)
+        && thread.flags.load(Ordering::Acquire) == 0
 }
 
 /// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread, delivers

@@ -6,6 +6,7 @@
 
 use crate::alpc::view::{self, View};
 use crate::arch::paging::{self, ADDRESS, CD, NX, OWNED, P, PAGE, U, W, WT};
+use crate::arch::percpu::PerCpu;
 use crate::kref::Ref;
 use crate::mm::section::Section;
 use crate::mm::{frames, kernel_root, phys_to_virt, tlb};
@@ -165,21 +166,20 @@ impl AddressSpace {
 
     /// Loads it on this processor, in place of `previous` if that was loaded.
     #[inline(always)]
-    pub fn enter(&self, previous: Option<&Self>) {
-        let me = crate::arch::percpu::this();
+    pub fn enter(&self, me: &PerCpu, previous: Option<&Self>) {
         if me.page_table.load(Ordering::Relaxed) != self.root {
             self.active.fetch_or(me.bit, Ordering::SeqCst);
-            paging::load_other(self.root);
+            paging::load_other(me, self.root);
             if let Some(previous) = previous {
-                previous.left();
+                previous.left(me);
             }
         }
     }
 
     /// This processor has loaded another one.
     #[inline(always)]
-    pub fn left(&self) {
-        self.active.fetch_and(!crate::arch::percpu::this().bit, Ordering::SeqCst);
+    pub fn left(&self, me: &PerCpu) {
+        self.active.fetch_and(!me.bit, Ordering::SeqCst);
     }
 
     fn lock(&self) -> Result<Guard<'_, Inner, { rank::SPACE }>, NtStatus> {

@@ -86,6 +86,8 @@ impl Drop for Inner {
 
 /// A process's handles.
 pub struct HandleTable {
+    /// Goes up, under the lock, with each entry that is taken out.
+    version: AtomicU64,
     inner: Lock<Inner, { rank::HANDLES }>,
 }
 
@@ -99,6 +101,17 @@ pub enum Endpoint {
     Port(Ref<Port>),
     /// A server object.
     Object(GroupRef, ObjectContext),
+}
+
+impl Endpoint {
+    /// Longest message that may be sent through it, header included.
+    #[inline(always)]
+    pub fn max_length(&self) -> u64 {
+        match self {
+            Self::Port(port) => port.max_length() as u64,
+            Self::Object(group, _) => group.max_length as u64,
+        }
+    }
 }
 
 /// A reference to the right kind of object.
@@ -136,7 +149,7 @@ impl HandleTable {
     /// An empty table, charged to a quota block.
     pub fn new(quota: Ref<QuotaBlock>) -> Self {
         let inner = Inner { entries: Entries::reviving(), shut: false, quota: Some(quota), charged: 0 };
-        Self { inner: Lock::new(inner) }
+        Self { version: AtomicU64::new(1), inner: Lock::new(inner) }
     }
 
     /// Charges another quota block for it.
@@ -151,6 +164,16 @@ impl HandleTable {
         drop(inner);
         drop(old);
         Ok(())
+    }
+
+    /// As long as this does not change, a handle that was in the table is in it.
+    #[inline(always)]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn entry_goes(&self) {
+        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// Handles in the table.
@@ -196,7 +219,6 @@ impl HandleTable {
     }
 
     /// Looks a handle up to send or receive on.
-    #[inline(always)]
     pub fn endpoint(&self, handle: Handle) -> Result<Endpoint, NtStatus> {
         let table = self.inner.lock();
         let entry = table.entries.get(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
@@ -244,13 +266,16 @@ impl HandleTable {
             return Err(STATUS_HANDLE_NOT_CLOSABLE);
         }
         let entry = table.entries.remove(key(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+        self.entry_goes();
         TOTAL.fetch_sub(1, Ordering::Relaxed);
         Ok(entry)
     }
 
     /// Takes an entry out, protected or not: for one that its process never learned of.
     pub fn take(&self, handle: Handle) -> Option<Entry> {
-        let entry = self.inner.lock().entries.remove(key(handle))?;
+        let mut table = self.inner.lock();
+        let entry = table.entries.remove(key(handle))?;
+        self.entry_goes();
         TOTAL.fetch_sub(1, Ordering::Relaxed);
         Some(entry)
     }
@@ -265,6 +290,7 @@ impl HandleTable {
         let mut table = self.inner.lock();
         let key = table.entries.next_key(*from)?;
         *from = Entries::index_of(key);
+        self.entry_goes();
         TOTAL.fetch_sub(1, Ordering::Relaxed);
         table.entries.remove(key)
     }

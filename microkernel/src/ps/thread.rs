@@ -1,6 +1,7 @@
 //! The thread object: kernel stack, user stack and TEB, extended processor state, and its end.
 
 use crate::alpc::landing::Landing;
+use crate::alpc::route::Route;
 use crate::alpc::view::Region;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{apic, cpu, fpu, percpu, switch};
@@ -107,6 +108,8 @@ pub struct Thread {
     pub landing: Landing,
     /// What the request shows whose answer it waits for again when it has answered a call back.
     pub shown: Lock<Option<Ref<Region>>, { rank::LEAF }>,
+    /// What its last message went through.
+    pub route: Route,
     /// The last WORK_ON_BEHALF ticket that it received.
     pub ticket_received: AtomicU64,
     /// Whom it impersonates.
@@ -209,6 +212,7 @@ impl Thread {
             alpc_wait: AlpcWait::default(),
             landing: Landing::new(),
             shown: Lock::new(None),
+            route: Route::new(),
             ticket_received: AtomicU64::new(0),
             impersonation: impersonation::Slot::new(),
             apcs: Apcs::new(),
@@ -426,6 +430,7 @@ pub fn exit_current_thread() -> ! {
     thread.apcs.close();
     thread.id.forget();
     thread.impersonation.set(None);
+    thread.route.forget();
     ALIVE.fetch_sub(1, Ordering::Relaxed);
     thread.process.past_ticks.fetch_add(thread.run_ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     if thread.process.remove_thread(&thread, status) {

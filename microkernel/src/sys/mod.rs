@@ -30,7 +30,6 @@ use crate::ob::{HandleRef, Object};
 use abi::arg::{Handle, Out, SyscallArg};
 use abi::status::*;
 use abi::{NtStatus, for_each_syscall};
-use core::sync::atomic::Ordering;
 
 /// What a handler returns: a status either way.
 pub type SysResult = Result<NtStatus, NtStatus>;
@@ -100,10 +99,7 @@ for_each_syscall!(make_dispatch);
 /// Does the system call that a frame asks for.
 #[inline(always)]
 pub fn dispatch(frame: &TrapFrame) -> NtStatus {
-    if let Some(counter) = percpu::this().syscalls.get(frame.rax as usize) {
-        // This processor alone counts here.
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
+    percpu::this().count_call(frame.rax as u32);
     let (Ok(status) | Err(status)) = call(frame);
     if status == STATUS_NOT_IMPLEMENTED {
         crate::trace::not_implemented(frame.rax as u32);

@@ -39,7 +39,9 @@ pub fn NtClose(ObjectHandle: Handle) -> SysResult {
     if pseudo(ObjectHandle).is_some() {
         return OK;
     }
-    drop_entry(sched::current().process.handles.remove(ObjectHandle)?);
+    let thread = sched::current();
+    drop_entry(thread.process.handles.remove(ObjectHandle)?);
+    thread.route.forget_handle(ObjectHandle);
     OK
 }
 
