@@ -180,9 +180,6 @@ impl Bench {
             ("BufferLength", _) => put(&0x400u64.to_le_bytes()),
             ("RegionSize" | "MaximumSize" | "ViewSize", _) => put(&PAGE_SIZE.to_le_bytes()),
             ("Handles", _) => put(event.as_bytes()),
-            ("MessageContext", _) => {
-                put(AlpcContextAttr { message_id: 1, ..AlpcContextAttr::default() }.as_bytes());
-            }
             _ => {}
         }
     }
@@ -236,7 +233,6 @@ fn value(info: &SyscallInfo, argument: &ArgInfo) -> u64 {
         (_, "TokenType") => TOKEN_PRIMARY,
         (_, "Count" | "ServerType") => 1,
         (_, "CreateFlags") => THREAD_CREATE_FLAGS_CREATE_SUSPENDED,
-        (_, "MessageSize") => 0x100,
         (_, "StartRoutine") => 0x10_0000,
         (_, name) if name.ends_with("Length") || name.starts_with("NumberOfBytes") => LENGTH as u32,
         _ => 0,

@@ -177,11 +177,12 @@ macro_rules! for_each_syscall {
                 [STATUS_INVALID_MESSAGE "no such request", STATUS_REQUEST_CANCELED "the client is gone", STATUS_INVALID_PORT_HANDLE "not a connection port"];
             /// Sends a message, receives one, or both. See docs/alpc.md.
             68 NtAlpcSendWaitReceivePort(PortHandle: Handle, Flags: u32, SendMessage: In<PortMessage>, SendMessageAttributes: InOut<AlpcMessageAttributes>, ReceiveMessage: Out<PortMessage>, BufferLength: InOut<u64>, ReceiveMessageAttributes: InOut<AlpcMessageAttributes>, Timeout: In<i64>)
-                [STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_PORT_DISCONNECTED "the other side is gone", STATUS_PORT_MESSAGE_TOO_LONG "longer than the port's maximum", STATUS_BUFFER_TOO_SMALL "the receive buffer is too small; the message stays queued", STATUS_MESSAGE_NOT_FOUND "a reply to no pending request, or to one whose sender has gone", STATUS_LPC_RECEIVE_BUFFER_EXPECTED "a synchronous request without receive buffer", STATUS_LPC_INVALID_CONNECTION_USAGE "a request sent on a connection port", STATUS_PORT_CONNECTION_REFUSED "receiving on a port whose connection was refused"];
+                [STATUS_TIMEOUT "the time-out passed", STATUS_ALERTED "alertable, and the thread was alerted", STATUS_USER_APC "alertable, and user APCs were run", STATUS_PORT_DISCONNECTED "the other side is gone", STATUS_PORT_MESSAGE_TOO_LONG "longer than the port's maximum", STATUS_BUFFER_TOO_SMALL "the receive buffer is too small; the message stays queued", STATUS_MESSAGE_NOT_FOUND "a reply to no pending request, or to one whose sender has gone", STATUS_REPLY_MESSAGE_MISMATCH "a reply or call back to a thread that does not wait for it", STATUS_LPC_REPLY_LOST "the request was given back without an answer", STATUS_QUOTA_EXCEEDED "too many messages that nobody has received or answered", STATUS_LPC_REQUESTS_NOT_ALLOWED "LPC mode on a port that does not allow it", STATUS_LPC_RECEIVE_BUFFER_EXPECTED "a synchronous request without receive buffer", STATUS_LPC_INVALID_CONNECTION_USAGE "a request sent on a connection port", STATUS_PORT_CONNECTION_REFUSED "receiving on a port whose connection was refused"];
             /// Ends a connection; the peer's calls then return STATUS_PORT_DISCONNECTED.
             69 NtAlpcDisconnectPort(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32) [STATUS_INVALID_PORT_HANDLE "a connection port"];
-            /// Cancels a message.
-            70 NtAlpcCancelMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageContext: In<AlpcContextAttr>) [];
+            /// Cancels the message that MessageContext names, or (ALPC_CANCELFLG_FLUSH) all of the port with its MessageContext.
+            70 NtAlpcCancelMessage(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageContext: In<AlpcContextAttr>)
+                [STATUS_MESSAGE_NOT_FOUND "no such message of this port, or id 0", STATUS_MESSAGE_RETRIEVED "it had been received", STATUS_CONTEXT_MISMATCH "another MessageContext", STATUS_INVALID_PARAMETER "unknown flags"];
             /// Queries a port (classes ALPC_BASIC_INFORMATION, ALPC_CONNECTED_SID_INFORMATION, ALPC_SERVER_INFORMATION, ALPC_SERVER_SESSION_INFORMATION).
             71 NtAlpcQueryInformation(PortHandle: Req<{ty::PORT}, 0>, PortInformationClass: u32, PortInformation: InOut<u8>, Length: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_BUFFER_TOO_SMALL "the SID does not fit", STATUS_PORT_DISCONNECTED "nobody is at the other side"];
@@ -206,10 +207,12 @@ macro_rules! for_each_syscall {
             /// Unmaps a view that the caller made or received through this port.
             77 NtAlpcDeleteSectionView(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ViewBase: u64)
                 [STATUS_NOT_MAPPED_VIEW "no such view", STATUS_INVALID_PARAMETER "flags"];
-            /// Creates a resource reserve.
-            78 NtAlpcCreateResourceReserve(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageSize: u64, ResourceId: Out<u32>) [];
+            /// Sets memory aside for a message of MessageSize bytes, header included; sent with ResourceId as MessageId it goes through.
+            78 NtAlpcCreateResourceReserve(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, MessageSize: u64, ResourceId: Out<u32>)
+                [STATUS_INVALID_PARAMETER "flags, or no room for a header", STATUS_PORT_MESSAGE_TOO_LONG "longer than a message of this port", STATUS_INVALID_PORT_HANDLE "a connection port", STATUS_PORT_DISCONNECTED "no connection"];
             /// Deletes a resource reserve.
-            79 NtAlpcDeleteResourceReserve(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ResourceId: u32) [];
+            79 NtAlpcDeleteResourceReserve(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, ResourceId: u32)
+                [STATUS_INVALID_PARAMETER "flags, or no such reserve of this port"];
             /// Creates a security context.
             80 NtAlpcCreateSecurityContext(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, Flags: u32, SecurityAttribute: InOut<AlpcSecurityAttr>)
                 [STATUS_CANNOT_IMPERSONATE "the port has no ALPC_PORFLG_ALLOW_IMPERSONATION", STATUS_INVALID_PARAMETER "a connection port, or unknown flags", STATUS_BAD_IMPERSONATION_LEVEL "an unknown level, or more than the caller has of its own client"];
