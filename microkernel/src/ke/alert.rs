@@ -26,6 +26,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 /// Most APCs queued to a thread.
 const MAX_APCS: usize = 1024;
+/// APCs for which a thread always keeps the memory.
+const KEPT_APCS: usize = 16;
 /// Kernel memory charged for an APC.
 const APC_CHARGE: u64 = 64;
 /// Bytes below the stack pointer that compiled code may use without moving it.
@@ -193,6 +195,10 @@ fn take(thread: &Thread) -> Option<Apc> {
     let mut state = thread.apcs.state.lock();
     let apc = state.queue.pop_front();
     let more = !state.queue.is_empty();
+    if !more && state.queue.capacity() > KEPT_APCS {
+        // What is charged for queued APCs must bound their memory.
+        state.queue = VecDeque::new();
+    }
     drop(state);
     d.set_apcs(thread.index, more);
     apc

@@ -20,6 +20,9 @@ const STATUS_INSUFFICIENT_RESOURCES: u32 = 0xC000_009A;
 /// Most packets of one queue, besides those of its sources.
 pub const MAX_PACKETS: usize = 1 << 14;
 
+/// Items for which a queue always keeps its memory.
+const KEPT_ITEMS: usize = 32;
+
 /// A completion packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Packet {
@@ -100,6 +103,20 @@ struct Source {
     pending: u32,
     /// Most packets at a time.
     most: u32,
+}
+
+/// Gives memory back that a queue once needed and is far from needing now: what is charged for packets must bound it. Room
+/// for `spare` further items stays.
+fn shrink(items: &mut VecDeque<Item>, spare: usize) {
+    let needed = items.len() + spare;
+    if items.capacity() > KEPT_ITEMS && items.capacity() / 4 > needed {
+        let mut fresh = VecDeque::new();
+        // Without memory for it, the large one stays.
+        if fresh.try_reserve(2 * needed).is_ok() {
+            fresh.append(items);
+            *items = fresh;
+        }
+    }
 }
 
 /// All queues and sources.
@@ -391,9 +408,7 @@ impl<P: Copy> Dispatcher<P> {
         match first {
             Item::Packet(packet) => {
                 q.packets -= 1;
-                if q.items.is_empty() && q.idle_sources == 0 {
-                    q.items = VecDeque::new();
-                }
+                shrink(&mut q.items, q.idle_sources);
                 Some(packet)
             }
             Item::Source(source) => {

@@ -241,6 +241,16 @@ fn a_full_queue_refuses() {
     let source = w.d.add_source(w.queue, 3).unwrap();
     w.d.post_source(source, 1);
     assert_eq!(w.d.queue_depth(w.queue), MAX_PACKETS as u64 + 1);
+    // Its memory follows what is in it, and there is room for the source at any time.
+    let t = w.run(0);
+    for key in 0..MAX_PACKETS as u64 {
+        w.takes(t, key);
+        let q = &w.d.queues.queues[w.queue as usize];
+        assert!(q.items.capacity() <= (8 * q.items.len()).max(64));
+    }
+    w.takes(t, 3);
+    w.d.post_source(source, 1);
+    w.takes(t, 3);
 }
 
 #[test]
