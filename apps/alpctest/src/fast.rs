@@ -63,7 +63,7 @@ fn serving(port: &ConnectionPort, room: usize) -> NtResult<Vec<NtStatus>> {
         attributes.clear();
         let result = match answer.take() {
             Some(mut answer) => port.reply_and_receive(&mut answer, None, &mut message, &mut attributes),
-            None => port.receive(&mut message, &mut attributes, Some(LONG)).map(drop),
+            None => port.receive(&mut message, &mut attributes, None).map(drop),
         };
         if let Err(status) = result {
             record::note(format_args!("serving: {status}"));
@@ -116,7 +116,7 @@ fn echo(test: &mut Test, port: Handle, length: usize, answer: usize) -> NtResult
     }
     let mut message = Message::new(ROOM * 2);
     message.set_payload(&bytes)?;
-    test.ok(format_args!("asking {length}, {answer}"), request(port, &mut message, None, Some(LONG)));
+    test.ok(format_args!("asking {length}, {answer}"), request(port, &mut message, None, None));
     test.equal(format_args!("the answer to {length}, {answer}"), message.payload(), &expected);
     Ok(())
 }
@@ -204,7 +204,7 @@ fn small_rooms(test: &mut Test) -> NtResult {
     for (room, answer) in [(8, 12), (8, 100), (128, 132), (16, 400)] {
         let mut message = Message::new(room);
         message.set_payload(&payload(ECHO, answer, 8))?;
-        let result = request(client, &mut message, None, Some(LONG));
+        let result = request(client, &mut message, None, None);
         test.refused("an answer that does not fit", result, STATUS_BUFFER_TOO_SMALL);
     }
     echo(test, client, 32, 0)?;
@@ -269,10 +269,7 @@ fn wrong_replies(test: &mut Test) -> NtResult {
     let server = serve(pair.server.handle(), ROOM)?;
     for length in [16, 200] {
         let mut message = text(&payload(TWICE, 0, length))?;
-        test.ok(
-            "a request that is answered twice",
-            request(pair.client.handle(), &mut message, None, Some(LONG)),
-        );
+        test.ok("a request that is answered twice", request(pair.client.handle(), &mut message, None, None));
     }
     end(test, pair.client.handle(), server, &[STATUS_MESSAGE_NOT_FOUND; 2])
 }
