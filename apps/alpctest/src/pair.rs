@@ -159,6 +159,8 @@ impl Pair {
 
     /// A pair on this connection port.
     pub fn on(server: ConnectionPort) -> NtResult<Self> {
+        // Each port has message ids of its own.
+        record::renumber('m');
         let (accepted, client) = connect(&server, CONTEXT)?;
         Ok(Self { server, accepted, client })
     }

@@ -126,9 +126,9 @@ impl Test {
             Mode::Verbose if failed == 0 => println!("{name}: passed, {checks} checks"),
             Mode::Verbose => println!("{name}: FAILED, {failed} of {checks} checks"),
             Mode::Record => {
-                println!("{name}");
+                println!("# {name}");
                 for line in record::end() {
-                    println!("  {line}");
+                    println!("> {line}");
                 }
             }
             Mode::Run | Mode::List => {}

@@ -14,6 +14,8 @@ use libnt::thread;
 /// Around an id in a line.
 const OPEN: char = '\u{1}';
 const CLOSE: char = '\u{2}';
+/// A line that starts so forgets the numbers of the ids of the kind behind it.
+const ANEW: char = '\u{3}';
 
 static ON: AtomicBool = AtomicBool::new(false);
 static STREAMS: Mutex<Vec<(u64, Vec<String>)>> = Mutex::new(Vec::new());
@@ -50,6 +52,11 @@ pub fn note(observation: impl Display) {
     }
 }
 
+/// Ids of this kind mean something else from now on: they are numbered anew.
+pub fn renumber(kind: char) {
+    note(format_args!("{ANEW}{kind}"));
+}
+
 /// Does something of which nothing is recorded, by any thread: what has no fixed number of observations.
 pub fn quietly<R>(work: impl FnOnce() -> R) -> R {
     let was = ON.swap(false, Ordering::Relaxed);
@@ -79,7 +86,7 @@ fn canonical(mut streams: Vec<Vec<String>>) -> Vec<String> {
         return record;
     }
     for line in streams.remove(0) {
-        record.push(numbers.rewrite(&line, true));
+        numbers.line(&line, "", &mut record);
     }
     // Streams that say the same but for ids are told apart by the ids that are known already.
     let mut others: Vec<(Vec<String>, Vec<String>)> = streams
@@ -89,7 +96,7 @@ fn canonical(mut streams: Vec<Vec<String>>) -> Vec<String> {
     others.sort_by(|a, b| a.0.cmp(&b.0));
     for (at, (_, stream)) in others.iter().enumerate() {
         for line in stream {
-            record.push(format!("thread {}: {}", at + 1, numbers.rewrite(line, true)));
+            numbers.line(line, &format!("thread {}: ", at + 1), &mut record);
         }
     }
     record
@@ -100,6 +107,14 @@ fn canonical(mut streams: Vec<Vec<String>>) -> Vec<String> {
 struct Numbers(BTreeMap<String, usize>);
 
 impl Numbers {
+    /// Adds a line to the record.
+    fn line(&mut self, line: &str, before: &str, record: &mut Vec<String>) {
+        match line.strip_prefix(ANEW).and_then(|rest| rest.chars().next()) {
+            Some(kind) => self.0.retain(|id, _| !id.starts_with(kind)),
+            None => record.push(format!("{before}{}", self.rewrite(line, true))),
+        }
+    }
+
     /// A line with its ids numbered; ids that have no number yet get one (`assign`) or stay `?`.
     fn rewrite(&mut self, line: &str, assign: bool) -> String {
         let mut text = String::new();
@@ -154,6 +169,13 @@ mod tests {
                 "thread 2: asked m2"
             ]
         );
+    }
+
+    #[test]
+    fn ids_can_be_numbered_anew() {
+        let id = |n| format!("{}{}", Id('m', n), Id('t', 1));
+        let record = canonical(vec![vec![id(5), id(6), format!("{ANEW}m"), id(6), id(5)]]);
+        assert_eq!(record, ["m1t1", "m2t1", "m1t1", "m2t1"]);
     }
 
     #[test]

@@ -71,10 +71,12 @@ fn difference(with: &str, without: &str) -> Option<String> {
     const MOST: usize = 12;
     let tests = |record: &str| -> Vec<(String, Vec<String>)> {
         let mut tests = Vec::new();
+        // Other lines are the console's, about children that crash as they are meant to.
         for line in record.lines() {
-            match (line.strip_prefix("  "), tests.last_mut()) {
-                (Some(line), Some((_, lines))) => Vec::push(lines, line.to_owned()),
-                _ => tests.push((line.to_owned(), Vec::new())),
+            if let Some(name) = line.strip_prefix("# ") {
+                tests.push((name.to_owned(), Vec::new()));
+            } else if let (Some(line), Some((_, lines))) = (line.strip_prefix("> "), tests.last_mut()) {
+                Vec::push(lines, line.to_owned());
             }
         }
         tests
@@ -106,9 +108,9 @@ mod tests {
 
     #[test]
     fn differences_are_told_by_test() {
-        let record = "a/b\n  one\n  two\nc/d\n  three\n";
+        let record = "# a/b\n> one\n> two\nnoise\n# c/d\n> three\n";
         assert_eq!(difference(record, record), None);
-        let other = difference(record, "a/b\n  one\nc/d\n  four\n").unwrap();
+        let other = difference(record, "# a/b\n> one\n# c/d\n> four\n").unwrap();
         assert!(
             other.contains("a/b\n  with:    two\n  without: (nothing)\nc/d\n  with:    three"),
             "{other}"
