@@ -36,7 +36,8 @@ pub fn run(test: &mut Test) {
 type Packet = FileIoCompletionInformation;
 
 fn packet(key: u64) -> Packet {
-    let io_status_block = IoStatusBlock { status: 0xC000_0001, reserved: 0, information: key.wrapping_add(2) };
+    let io_status_block =
+        IoStatusBlock { status: 0xC000_0001, reserved: 0, information: key.wrapping_add(2) };
     Packet { key_context: key, apc_context: key.wrapping_add(1), io_status_block }
 }
 
