@@ -47,10 +47,7 @@ impl World {
             _ => {}
         }
         let held: Vec<Option<u32>> = self.out.iter().map(|l| l.id).collect();
-        self.strike(|l| {
-            l.line == line && l.to_client && !held.contains(&l.id)
-                || l.line == line && l.to_client && l.id.is_none()
-        });
+        self.strike(|l| l.line == line && l.to_client && !held.contains(&l.id));
         self.delete_spares(|s| s.line == line && s.of_client);
     }
 

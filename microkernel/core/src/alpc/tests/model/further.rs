@@ -193,7 +193,7 @@ impl World {
 
     pub(super) fn reserves(&mut self, thread: usize, role: Role, choice: u8, extra: u8) {
         let usable: Vec<Spare> = self.spares.iter().filter(|s| !s.deleted).copied().collect();
-        let (role, id) = match pick(&usable, extra).filter(|_| choice % 4 != 0 && !one_in(8, choice)) {
+        let (role, id) = match pick(&usable, extra).filter(|_| !one_in(4, choice)) {
             Some(s) => (if s.of_client { Role::Client(s.line) } else { Role::Server(s.line) }, s.id),
             None => (role, pick(&self.seen_spares, extra).unwrap()),
         };
