@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 const HEADING: &str = "## The whole story";
 const HEAD: [&str; 4] = ["call, flag or attribute", "what NT does", "what Antares does", "test"];
 
-/// Names of the tests of a program's sources: the texts after each `.case(`.
+/// Names of the tests of a program's sources: the texts after each `.case(` and `.race(`.
 pub fn case_names(folder: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in sources(folder) {
         let text = fs::read_to_string(file).unwrap();
-        for rest in text.split(".case(").skip(1) {
+        for rest in text.split(".case(").flat_map(|rest| rest.split(".race(")).skip(1) {
             if let Some(name) = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
                 names.insert(name.to_owned());
             }

@@ -30,7 +30,7 @@ pub fn run(test: &mut Test) {
     test.case("list/workers", workers);
     test.case("list/closed-port", closed_port);
     test.case("list/spoilt", spoilt);
-    test.case("list/spoilt-meanwhile", spoilt_meanwhile);
+    test.race("list/spoilt-meanwhile", spoilt_meanwhile);
     test.case("list/unmapped", unmapped);
     test.case("list/read-only", read_only);
 }

@@ -10,7 +10,8 @@
 //! [`run`] has a line for each module. A test that needs a child process starts it by [`pair::child_of`], and its
 //! module has a line in [`CHILDREN`]. Receives and requests through [`pair`] are recorded; a test that makes its own
 //! notes what it saw by [`pair::note`] or [`testkit::record::note`], with ids as [`testkit::record::Id`]. A test must
-//! not observe what differs from run to run (who of two came first, addresses, times) in texts of checks or notes.
+//! not observe what differs from run to run (who of two came first, addresses, times) in texts of checks or notes; one
+//! that must is a race, `test.race("part/name", function)`, of which only the outcome is recorded.
 
 #![no_std]
 #![no_main]

@@ -37,7 +37,7 @@ pub fn run(test: &mut Test) {
     test.case("view/not-by-other-calls", refusing::not_by_other_calls);
     test.case("view/ports-close", ending::ports_close);
     test.case("view/processes-die", ending::processes_die);
-    test.case("view/races", ending::races);
+    test.race("view/races", ending::races);
     test.case("view/cancelled", waiting::cancelled);
     test.case("view/asynchronous-request", waiting::asynchronous_request);
     test.case("view/call-back", waiting::call_back);

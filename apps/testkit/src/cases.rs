@@ -135,6 +135,12 @@ impl Test {
         }
     }
 
+    /// A named test of threads against each other, of which only the outcome is recorded: what it observes on the way
+    /// differs from run to run.
+    pub fn race(&mut self, name: &'static str, case: impl FnOnce(&mut Self) -> NtResult) {
+        self.case(name, |test| record::quietly(|| case(test)));
+    }
+
     /// Runs all tests as the command line asks: `run` has a [`Test::case`] for each. Once to warm up, then with the
     /// kernel's counters watched, which may grow by `slack` frames and heap blocks. Returns the exit status.
     pub fn run_cases(mut self, slack: u64, run: impl Fn(&mut Self)) -> NtResult<u32> {
