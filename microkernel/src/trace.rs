@@ -6,13 +6,15 @@
 
 use crate::alpc::group::GroupCell;
 use crate::alpc::port::Port;
-use crate::arch::{cpu, paging, percpu, time};
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::{cpu, paging, time};
 use crate::ke::sched;
 use crate::kref::Ref;
 use crate::mm::section::Section;
 use crate::mm::{TRACE_BASE, frames, kernel_root, phys_to_virt};
 use crate::ps::ids;
 use crate::ps::process::Process;
+use crate::ps::thread::Thread;
 use crate::sync::{Lock, rank};
 use abi::NtStatus;
 use abi::status::*;
@@ -65,6 +67,10 @@ pub fn init(cpus: u32, tsc_boot: u64) -> Option<()> {
     // SAFETY: the trace memory was just mapped and has room for the header.
     unsafe { (TRACE_BASE as *mut TraceHeader).write(header) };
     RECORDS.store(per_ring, Ordering::Relaxed);
+    for index in 0..cpus {
+        let ring = records_start() + u64::from(index) * per_ring * 64;
+        percpu::of(index).trace_ring.store(ring, Ordering::Relaxed);
+    }
     PHYSICAL.store(physical, Ordering::Relaxed);
     BYTES.store(bytes, Ordering::Relaxed);
     BASE.store(TRACE_BASE, Ordering::Release);
@@ -119,18 +125,10 @@ pub fn refresh_process(process: &Process) {
     process.traced.store(passes, Ordering::Relaxed);
 }
 
-/// True when somebody must be asked before a message may take the fast path: tracing is on, or that path is off.
-static GATED: AtomicBool = AtomicBool::new(false);
-
-/// See [`refresh_gate`]. One predictable branch.
+/// True while events are recorded. One predictable branch.
 #[inline(always)]
-pub fn is_gated() -> bool {
-    GATED.load(Ordering::Relaxed)
-}
-
-/// To be called when tracing or the fast path is switched.
-pub fn refresh_gate() {
-    GATED.store(ON.load(Ordering::Relaxed) || crate::alpc::fastpath::is_off(), Ordering::Relaxed);
+pub fn is_recording() -> bool {
+    ON.load(Ordering::Relaxed)
 }
 
 /// True when events on this group are recorded now, for the current thread.
@@ -140,6 +138,7 @@ pub fn is_on(group: &GroupCell) -> bool {
 }
 
 #[cold]
+#[inline(never)]
 fn passes(group: &GroupCell) -> bool {
     if !group.traced.load(Ordering::Relaxed) {
         return false;
@@ -171,14 +170,12 @@ pub fn start(process: &str, port: &str) {
         from = next;
     }
     ON.store(true, Ordering::Relaxed);
-    refresh_gate();
     set_enabled(1);
 }
 
 /// Stops recording.
 pub fn stop() {
     ON.store(false, Ordering::Relaxed);
-    refresh_gate();
     set_enabled(0);
 }
 
@@ -278,14 +275,56 @@ fn record(event: u8, port: u32, connection_port: u32, details: Details) {
         total_length: details.data_length.saturating_add(header_length),
         attributes: (details.attributes >> 25) as u8,
         queue_depth: details.depth.min(255) as u8,
-        reserved: 0,
-        reserved2: 0,
+        flags: 0,
+        peer_thread: 0,
+        peer_port: 0,
     };
+    write(me, &record);
+}
+
+/// Writes a record to this processor's ring.
+fn write(me: &PerCpu, record: &TraceRecord) {
     let head = header_field(core::mem::offset_of!(TraceHeader, heads) + 8 * me.index as usize);
     let number = head.load(Ordering::Relaxed);
-    let per_ring = RECORDS.load(Ordering::Relaxed);
-    let slot = records_start() + (u64::from(me.index) * per_ring + number % per_ring) * 64;
-    publish(slot, number, &zerocopy::transmute!(record));
+    publish(slot(me, number), number, &zerocopy::transmute!(*record));
+    head.store(number + 1, Ordering::Release);
+}
+
+/// Where the record with this number lies in a processor's ring.
+#[inline(always)]
+fn slot(me: &PerCpu, number: u64) -> u64 {
+    // Their number in a ring is a power of two.
+    me.trace_ring.load(Ordering::Relaxed) + (number & (RECORDS.load(Ordering::Relaxed) - 1)) * 64
+}
+
+/// Records a message that went from the current thread straight to `to`, if it is to be recorded: one record, `event`, for
+/// all that happens at once. `word` is the first of the message's header. Written word by word, since this is all that
+/// tracing adds there.
+#[inline(never)]
+pub fn direct(group: &GroupCell, event: u8, from: &Thread, to: &Thread, port: u32, word: u64, id: u32) {
+    let wanted = group.traced.load(Ordering::Relaxed)
+        && (from.process.traced.load(Ordering::Relaxed) || passes(group));
+    if !wanted {
+        return;
+    }
+    let me = percpu::this();
+    let head = header_field(core::mem::offset_of!(TraceHeader, heads) + 8 * me.index as usize);
+    let number = head.load(Ordering::Relaxed);
+    // SAFETY: a record in the trace memory, of which this processor is the only writer.
+    let record = unsafe { &*(slot(me, number) as *const [AtomicU64; 8]) };
+    let put = |at: usize, value: u64| record[at].store(value, Ordering::Relaxed);
+    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    put(0, 0);
+    core::sync::atomic::fence(Ordering::Release);
+    put(1, cpu::rdtsc_unordered());
+    put(2, word >> 16 & 0xFFFF_0000 | u64::from(event) | u64::from(me.index) << 8);
+    put(3, pair(from.sender.process, from.sender.thread));
+    put(4, pair(port, group.id));
+    put(5, pair(id, to.sender.process));
+    let flags = if to.landing.wants_attributes() { TRACE_FLAG_TOLD } else { 0 };
+    put(6, word & 0xFFFF_FFFF | u64::from(flags) << 48);
+    put(7, pair(to.sender.thread, to.alpc_wait.port.load(Ordering::Relaxed)));
+    record[0].store(number + 1, Ordering::Release);
     head.store(number + 1, Ordering::Release);
 }
 

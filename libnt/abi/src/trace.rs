@@ -70,10 +70,47 @@ pub struct TraceRecord {
     pub attributes: u8,
     /// Messages in the queue after the event (255: that many or more).
     pub queue_depth: u8,
-    /// Zero.
-    pub reserved: u16,
-    /// Zero.
-    pub reserved2: u64,
+    /// `TRACE_FLAG_` bits.
+    pub flags: u16,
+    /// Of [`TRACE_CALL`] and [`TRACE_RETURN`]: the thread at the other side; else 0.
+    pub peer_thread: u32,
+    /// Of those: the id of the port that it waited on; else 0.
+    pub peer_port: u32,
+}
+
+/// The other side tells itself what it received ([`TraceRecord::flags`]).
+pub const TRACE_FLAG_TOLD: u16 = 1;
+
+impl TraceRecord {
+    /// The events that a record stands for, one after the other: itself, but for the records of the fast path, which the kernel
+    /// writes one for all that happens at once.
+    pub fn events(&self) -> impl Iterator<Item = Self> {
+        let plain = Self { flags: 0, peer_thread: 0, peer_port: 0, ..*self };
+        // What a wait is for, without the message.
+        let waits = Self { message_type: 0, data_length: 0, total_length: 0, attributes: 0, ..plain };
+        let received = Self {
+            process: self.peer_process,
+            thread: self.peer_thread,
+            peer_process: self.process,
+            port: self.peer_port,
+            ..plain
+        };
+        let told = self.flags & TRACE_FLAG_TOLD != 0;
+        let events = match self.event {
+            TRACE_CALL => [
+                Some(Self { event: TRACE_SEND, ..plain }),
+                Some(Self { event: TRACE_WAIT_REPLY, ..waits }),
+                (!told).then_some(Self { event: TRACE_RECEIVE, ..received }),
+            ],
+            TRACE_RETURN => [
+                Some(Self { event: TRACE_REPLY, ..plain }),
+                Some(Self { event: TRACE_WAIT_NEW, message_id: 0, peer_process: 0, ..waits }),
+                (!told).then_some(Self { event: TRACE_UNWAIT, ..received }),
+            ],
+            _ => [Some(*self), None, None],
+        };
+        events.into_iter().flatten()
+    }
 }
 
 /// A name of a process or port, 64 bytes, in the name log.
@@ -129,6 +166,8 @@ events! {
     14 TRACE_CLOSE "close" "A port's last handle was closed.";
     15 TRACE_HANDLE "handle" "A handle was passed to a receiver.";
     16 TRACE_NOT_IMPLEMENTED "not-impl" "A system call returned STATUS_NOT_IMPLEMENTED.";
+    17 TRACE_CALL "call" "A request went straight to a thread that waited: send, wait-reply, and the other side's receive.";
+    18 TRACE_RETURN "return" "A reply went straight to its blocked sender: reply, wait-new, and the other side's unwait.";
 }
 
 /// NtTraceControl: map the trace memory read-only; output: u64 address, u64 size.

@@ -10,11 +10,11 @@
 //! Declined: flags but ALPC_MSGFLG_SYNC_REQUEST alone or ALPC_MSGFLG_RELEASE_MESSAGE alone, attributes to send, a
 //! time-out on either side, no word for the length, a buffer of which nothing is known yet, a payload that does not fit
 //! the rest of the receiver's page, messages that wait in the queue, a receiver that may not run on this processor, a
-//! more urgent thread that is ready, a port that somebody traces.
+//! more urgent thread that is ready. A trace has one record for each leg.
 //!
 //! Locks, in order: group, dispatcher, receiver's address space. None is waited for for long.
 
-use crate::alpc::group::{Fx, GroupCell};
+use crate::alpc::group::Fx;
 use crate::alpc::landing::{Context, Landed};
 use crate::alpc::message::{Body, Mail, ReceiveBuffer};
 use crate::alpc::ops::{self, Via};
@@ -31,6 +31,7 @@ use abi::arg::{InOut, Out};
 use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::syscalls::nr;
+use abi::trace::{TRACE_CALL, TRACE_RECEIVE, TRACE_RETURN, TRACE_UNWAIT};
 use antares_core::alpc::{Sender, Waiter};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,23 +46,6 @@ static OFF: AtomicBool = AtomicBool::new(false);
 /// Allows the fast path, or sends everything the long way (`alpc.fastpath=off` on the kernel's command line).
 pub fn enable(on: bool) {
     OFF.store(!on, Ordering::Relaxed);
-    trace::refresh_gate();
-}
-
-/// True when the fast path is switched off.
-pub fn is_off() -> bool {
-    OFF.load(Ordering::Relaxed)
-}
-
-/// True when a message of this group may go this way: nothing is switched off, and nobody watches.
-#[inline(always)]
-fn is_open(group: &GroupCell) -> bool {
-    !trace::is_gated() || is_open_gated(group)
-}
-
-#[cold]
-fn is_open_gated(group: &GroupCell) -> bool {
-    !is_off() && !trace::is_on(group)
 }
 
 /// What the system-call entry hands over: the saved registers, and the words of the message to send and of the receive
@@ -96,6 +80,12 @@ impl<'a> Call<'a> {
         let frame = &self.frame;
         let space = &thread.process.space;
         thread.landing.reopen(frame.r8, frame.r9, self.size - HEADER, frame.r12 != 0, space).then_some(())
+    }
+
+    /// First word of the header that the receiver sees.
+    #[inline(always)]
+    fn word(&self, message_type: u16) -> u64 {
+        self.length * 0x1_0001 + (HEADER << 16) + (u64::from(message_type) << 32)
     }
 
     fn payload(&self) -> u64 {
@@ -174,7 +164,7 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     }
     let group = thread.route.group();
     let endpoint = thread.route.endpoint()?;
-    if !is_open(group)
+    if OFF.load(Ordering::Relaxed)
         || call.length + HEADER > endpoint.max_length()
         || call.id != 0
         || thread.impersonation.is_active()
@@ -193,7 +183,12 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     let to = unsafe { &*switch.payload.0 };
     let kind = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let (id, sequence, context) = (request.id, request.sequence, request.context);
-    if !land(to, call, kind, id, thread.sender, || Context { context, object, sequence }) {
+    if !land(to, call, kind, id, thread.sender, || Context {
+        process: thread.sender.process,
+        context,
+        object,
+        sequence,
+    }) {
         return None;
     }
     // Point of no return: the receiver has the message.
@@ -201,7 +196,10 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     request.commit(object, thread.sender, waiter, to.sender);
     switch.commit(waiter.ticket, WAIT_REASON_LPC_REPLY as u8);
     drop(state);
-    thread.alpc_wait.set(group.id, id);
+    if trace::is_recording() {
+        trace::direct(group, TRACE_CALL, thread, to, endpoint.port_id(), call.word(kind), id);
+    }
+    thread.alpc_wait.set(endpoint.port_id(), id);
     me.count_fast();
     sched::switch_directly(dispatcher, me, thread, to);
     Some(id)
@@ -214,7 +212,7 @@ fn reply(call: &Call, thread: &Thread) -> Option<Waiter> {
     }
     let group = thread.route.group();
     let Some(Endpoint::Port(port)) = thread.route.endpoint() else { return None };
-    if !is_open(group) || call.length + HEADER > port.max_length() as u64 {
+    if OFF.load(Ordering::Relaxed) || call.length + HEADER > port.max_length() as u64 {
         return None;
     }
     call.open(thread)?;
@@ -227,7 +225,7 @@ fn reply(call: &Call, thread: &Thread) -> Option<Waiter> {
     // SAFETY: the dispatcher has a record of the thread, so it is alive, and the lock keeps the record.
     let to = unsafe { &*switch.payload.0 };
     let sequence = answer.sequence;
-    let context = || Context { context: 0, object: None, sequence };
+    let context = || Context { process: thread.sender.process, context: 0, object: None, sequence };
     if !land(to, call, LPC_REPLY, call.id, thread.sender, context) {
         return None;
     }
@@ -239,6 +237,9 @@ fn reply(call: &Call, thread: &Thread) -> Option<Waiter> {
         state.drop_kept(other);
     }
     drop(state);
+    if trace::is_recording() {
+        trace::direct(group, TRACE_RETURN, thread, to, port.id, call.word(LPC_REPLY), call.id);
+    }
     thread.alpc_wait.set(port.id, 0);
     me.count_fast();
     sched::switch_directly(dispatcher, me, thread, to);
@@ -267,7 +268,7 @@ fn land(
     if !unsafe { usercopy::take(payload, call.payload(), call.length) } {
         return false;
     }
-    let word = call.length * 0x1_0001 + (HEADER << 16) + (u64::from(message_type) << 32);
+    let word = call.word(message_type);
     // SAFETY: as above. Ring 3 may look at any time: written as memory that others see.
     unsafe {
         place.message.write_volatile(word);
@@ -316,7 +317,7 @@ pub fn finish(via: &Via, thread: &Thread, landed: Landed, buffer: &ReceiveBuffer
     if buffer.attributes.is_null() {
         return Ok(STATUS_SUCCESS);
     }
-    let Context { context, object, sequence } = thread.landing.context();
+    let Context { process, context, object, sequence } = thread.landing.context();
     let (length, message_type) = (landed.data_length(), landed.message_type());
     let mail =
         Mail { context, object, sequence, ..Mail::new(landed.id, message_type, length, Sender::default()) };
@@ -325,6 +326,9 @@ pub fn finish(via: &Via, thread: &Thread, landed: Landed, buffer: &ReceiveBuffer
         Via::Object(..) => None,
     };
     let delivered = buffer.finish(port, &mail, None);
+    let details = trace::Details::of(message_type, length, false).attributes(delivered.unwrap_or(0));
+    let event = if message_type == LPC_REPLY { TRACE_UNWAIT } else { TRACE_RECEIVE };
+    via.event(event, details.with(delivered.map(|_| landed.id), || process));
     if delivered.is_err() && message_type & 0xFF == LPC_REQUEST {
         // The request goes back to the queue, as if this receive had never been.
         let body = Body::from_user(buffer.message.address() + HEADER, usize::from(length)).ok();

@@ -37,6 +37,8 @@ pub struct Landing {
 /// What attributes say of a message that was put into a buffer.
 #[derive(Clone, Copy)]
 pub struct Context {
+    /// Process that sent it.
+    pub process: u32,
     /// Port context.
     pub context: u64,
     /// For server objects.
@@ -96,7 +98,7 @@ impl Landing {
             landed: Cell::new(0),
             last: Cell::new(0),
             id: Cell::new(0),
-            context: Cell::new(Context { context: 0, object: None, sequence: 0 }),
+            context: Cell::new(Context { process: 0, context: 0, object: None, sequence: 0 }),
         }
     }
 
@@ -144,6 +146,11 @@ impl Landing {
         self.version.set(both.map_or(u64::MAX, |_| version));
         self.address.set(both.map_or(0, |(found, _)| found.address));
         self.length_address.set(both.map_or(0, |(_, word)| word.address));
+    }
+
+    /// The owner asked for attributes.
+    pub fn wants_attributes(&self) -> bool {
+        self.attributes.get()
     }
 
     /// Where a message with `length` bytes of payload can be put.

@@ -44,6 +44,8 @@ pub struct PerCpu {
     pub switched_at: AtomicU64,
     /// Ticks spent halted.
     pub idle_ticks: AtomicU64,
+    /// First record of its trace ring.
+    pub trace_ring: AtomicU64,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Page faults resolved.
@@ -73,6 +75,7 @@ impl PerCpu {
             reap: AtomicPtr::new(core::ptr::null_mut()),
             switched_at: AtomicU64::new(0),
             idle_ticks: AtomicU64::new(0),
+            trace_ring: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             page_faults: AtomicU64::new(0),
             alpc_fast: AtomicU64::new(0),

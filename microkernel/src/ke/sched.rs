@@ -172,7 +172,7 @@ fn reschedule_for(mut guard: DispatchGuard, thread: u32) -> u32 {
 fn switch_to(me: &PerCpu, previous: *const Thread, next: *const Thread) {
     // SAFETY: both are null or threads with dispatcher records, which the held lock keeps.
     let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
-    let now = cpu::rdtsc();
+    let now = cpu::rdtsc_unordered();
     let since = me.switched_at.load(Ordering::Relaxed);
     me.switched_at.store(now, Ordering::Relaxed);
     if let Some(previous) = previous {

@@ -104,6 +104,14 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Port id for listings.
+    pub fn port_id(&self) -> u32 {
+        match self {
+            Self::Port(port) => port.id,
+            Self::Object(group, _) => group.id,
+        }
+    }
+
     /// Longest message that may be sent through it, header included.
     #[inline(always)]
     pub fn max_length(&self) -> u64 {

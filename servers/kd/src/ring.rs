@@ -112,9 +112,7 @@ impl<M: Memory> Trace<M> {
             let ring = Ring { base: self.ring_base(cpu), capacity: self.records_per_ring };
             reading.lost += self.walk(ring, from.0[cpu], to.0[cpu], |words: [u64; RECORD_WORDS]| {
                 let record: TraceRecord = transmute!(words);
-                if keep(&record) {
-                    reading.records.push(record);
-                }
+                reading.records.extend(record.events().filter(&mut keep));
             });
         }
         reading.records.sort_by_key(|r| (r.tsc, r.cpu, r.sequence));
