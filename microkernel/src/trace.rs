@@ -70,6 +70,7 @@ pub fn init(cpus: u32, tsc_boot: u64) -> Option<()> {
     for index in 0..cpus {
         let ring = records_start() + u64::from(index) * per_ring * 64;
         percpu::of(index).trace_ring.store(ring, Ordering::Relaxed);
+        percpu::of(index).trace_mask.store(per_ring - 1, Ordering::Relaxed);
     }
     PHYSICAL.store(physical, Ordering::Relaxed);
     BYTES.store(bytes, Ordering::Relaxed);
@@ -294,19 +295,39 @@ fn write(me: &PerCpu, record: &TraceRecord) {
 #[inline(always)]
 fn slot(me: &PerCpu, number: u64) -> u64 {
     // Their number in a ring is a power of two.
-    me.trace_ring.load(Ordering::Relaxed) + (number & (RECORDS.load(Ordering::Relaxed) - 1)) * 64
+    me.trace_ring.load(Ordering::Relaxed) + (number & me.trace_mask.load(Ordering::Relaxed)) * 64
 }
 
-/// Records a message that went from the current thread straight to `to`, if it is to be recorded: one record, `event`, for
-/// all that happens at once. `word` is the first of the message's header. Written word by word, since this is all that
+/// Records a message that went from the current thread straight to `to`, if it is to be recorded: one record for all that
+/// happens at once. `event` is its kind, with the message's type above 16 bits; `word` the first of the header. Written word by word, since this is all that
 /// tracing adds there.
 #[inline(never)]
-pub fn direct(group: &GroupCell, event: u8, from: &Thread, to: &Thread, port: u32, word: u64, id: u32) {
-    let wanted = group.traced.load(Ordering::Relaxed)
-        && (from.process.traced.load(Ordering::Relaxed) || passes(group));
-    if !wanted {
-        return;
+pub fn direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, port: u32, word: u64, id: u32) {
+    if group.traced.load(Ordering::Relaxed) && from.process.traced.load(Ordering::Relaxed) {
+        write_direct(group, event, from, to, port, word, id);
+    } else {
+        direct_if_owners(group, event, from, to, port, word, id);
     }
+}
+
+/// As [`direct`], where the sender's process is not traced but that of the port may be.
+#[cold]
+fn direct_if_owners(
+    group: &GroupCell,
+    event: u32,
+    from: &Thread,
+    to: &Thread,
+    port: u32,
+    word: u64,
+    id: u32,
+) {
+    if passes(group) {
+        write_direct(group, event, from, to, port, word, id);
+    }
+}
+
+#[inline(always)]
+fn write_direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, port: u32, word: u64, id: u32) {
     let me = percpu::this();
     let head = header_field(core::mem::offset_of!(TraceHeader, heads) + 8 * me.index as usize);
     let number = head.load(Ordering::Relaxed);
@@ -317,7 +338,7 @@ pub fn direct(group: &GroupCell, event: u8, from: &Thread, to: &Thread, port: u3
     put(0, 0);
     core::sync::atomic::fence(Ordering::Release);
     put(1, cpu::rdtsc_unordered());
-    put(2, word >> 16 & 0xFFFF_0000 | u64::from(event) | u64::from(me.index) << 8);
+    put(2, u64::from(event) | u64::from(me.index) << 8);
     put(3, pair(from.sender.process, from.sender.thread));
     put(4, pair(port, group.id));
     put(5, pair(id, to.sender.process));

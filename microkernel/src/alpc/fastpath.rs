@@ -41,6 +41,11 @@ const NOT_PLAIN: u64 = 0xFFFF << 48 | (LPC_NO_IMPERSONATE as u64) << 32;
 /// What the two functions below return when the call must go the long way; no status is that large.
 const DECLINED: u64 = 1 << 32;
 
+const REQUEST: u16 = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
+/// What [`trace::direct`] is told of the two legs.
+const CALL_EVENT: u32 = (REQUEST as u32) << 16 | TRACE_CALL as u32;
+const RETURN_EVENT: u32 = (LPC_REPLY as u32) << 16 | TRACE_RETURN as u32;
+
 static OFF: AtomicBool = AtomicBool::new(false);
 
 /// Allows the fast path, or sends everything the long way (`alpc.fastpath=off` on the kernel's command line).
@@ -181,9 +186,8 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     let switch = dispatcher.begin_switch(me.index, thread.index, receiver.thread, receiver.ticket)?;
     // SAFETY: the dispatcher has a record of the thread, so it is alive, and the lock keeps the record.
     let to = unsafe { &*switch.payload.0 };
-    let kind = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
     let (id, sequence, context) = (request.id, request.sequence, request.context);
-    if !land(to, call, kind, id, thread.sender, || Context {
+    if !land(to, call, REQUEST, id, thread.sender, || Context {
         process: thread.sender.process,
         context,
         object,
@@ -197,7 +201,7 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     switch.commit(waiter.ticket, WAIT_REASON_LPC_REPLY as u8);
     drop(state);
     if trace::is_recording() {
-        trace::direct(group, TRACE_CALL, thread, to, endpoint.port_id(), call.word(kind), id);
+        trace::direct(group, CALL_EVENT, thread, to, endpoint.port_id(), call.word(REQUEST), id);
     }
     thread.alpc_wait.set(endpoint.port_id(), id);
     me.count_fast();
@@ -238,7 +242,7 @@ fn reply(call: &Call, thread: &Thread) -> Option<Waiter> {
     }
     drop(state);
     if trace::is_recording() {
-        trace::direct(group, TRACE_RETURN, thread, to, port.id, call.word(LPC_REPLY), call.id);
+        trace::direct(group, RETURN_EVENT, thread, to, port.id, call.word(LPC_REPLY), call.id);
     }
     thread.alpc_wait.set(port.id, 0);
     me.count_fast();

@@ -46,6 +46,8 @@ pub struct PerCpu {
     pub idle_ticks: AtomicU64,
     /// First record of its trace ring.
     pub trace_ring: AtomicU64,
+    /// Records in it, less one.
+    pub trace_mask: AtomicU64,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Page faults resolved.
@@ -76,6 +78,7 @@ impl PerCpu {
             switched_at: AtomicU64::new(0),
             idle_ticks: AtomicU64::new(0),
             trace_ring: AtomicU64::new(0),
+            trace_mask: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             page_faults: AtomicU64::new(0),
             alpc_fast: AtomicU64::new(0),
