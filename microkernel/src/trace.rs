@@ -147,7 +147,12 @@ fn passes(group: &GroupCell) -> bool {
     if !percpu::is_idle() && sched::current().process.traced.load(Ordering::Relaxed) {
         return true;
     }
-    ids::process(u64::from(group.owner)).is_some_and(|owner| owner.traced.load(Ordering::Relaxed))
+    group.owner_traced.load(Ordering::Relaxed)
+}
+
+/// A process's filter flag.
+pub fn is_process_traced(process: u32) -> bool {
+    ids::process(u64::from(process)).is_some_and(|process| process.traced.load(Ordering::Relaxed))
 }
 
 /// Starts recording what passes the filter.
@@ -299,35 +304,36 @@ fn slot(me: &PerCpu, number: u64) -> u64 {
 }
 
 /// Records a message that went from the current thread straight to `to`, if it is to be recorded: one record for all that
-/// happens at once. `event` is its kind, with the message's type above 16 bits; `word` the first of the header. Written word by word, since this is all that
+/// happens at once. `event` is its kind, with the message's type above 16 bits; `word` the first of the header. The port is
+/// that on which `from` is about to wait. Written word by word, since this is all that
 /// tracing adds there.
 #[inline(never)]
-pub fn direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, port: u32, word: u64, id: u32) {
-    if group.traced.load(Ordering::Relaxed) && from.process.traced.load(Ordering::Relaxed) {
-        write_direct(group, event, from, to, port, word, id);
+pub fn direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, word: u64, id: u32) {
+    if !group.traced.load(Ordering::Relaxed) {
+        return;
+    }
+    let traced = |thread: &Thread| thread.process.traced.load(Ordering::Relaxed);
+    if traced(from) && traced(to) && !to.landing.wants_attributes() {
+        write_direct(group, event, from, to, word, id, 0);
     } else {
-        direct_if_owners(group, event, from, to, port, word, id);
+        direct_in_part(group, event, from, to, word, id);
     }
 }
 
-/// As [`direct`], where the sender's process is not traced but that of the port may be.
+/// As [`direct`], where one side is perhaps not to be recorded, or tells itself what it received.
 #[cold]
-fn direct_if_owners(
-    group: &GroupCell,
-    event: u32,
-    from: &Thread,
-    to: &Thread,
-    port: u32,
-    word: u64,
-    id: u32,
-) {
-    if passes(group) {
-        write_direct(group, event, from, to, port, word, id);
+fn direct_in_part(group: &GroupCell, event: u32, from: &Thread, to: &Thread, word: u64, id: u32) {
+    let owner = group.owner_traced.load(Ordering::Relaxed);
+    let recorded = |thread: &Thread| owner || thread.process.traced.load(Ordering::Relaxed);
+    let unseen = if recorded(from) { 0 } else { TRACE_FLAG_UNSEEN };
+    let told = if recorded(to) && !to.landing.wants_attributes() { 0 } else { TRACE_FLAG_TOLD };
+    if unseen == 0 || told == 0 {
+        write_direct(group, event, from, to, word, id, unseen | told);
     }
 }
 
 #[inline(always)]
-fn write_direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, port: u32, word: u64, id: u32) {
+fn write_direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, word: u64, id: u32, flags: u16) {
     let me = percpu::this();
     let head = header_field(core::mem::offset_of!(TraceHeader, heads) + 8 * me.index as usize);
     let number = head.load(Ordering::Relaxed);
@@ -340,9 +346,8 @@ fn write_direct(group: &GroupCell, event: u32, from: &Thread, to: &Thread, port:
     put(1, cpu::rdtsc_unordered());
     put(2, u64::from(event) | u64::from(me.index) << 8);
     put(3, pair(from.sender.process, from.sender.thread));
-    put(4, pair(port, group.id));
+    put(4, pair(from.alpc_wait.port.load(Ordering::Relaxed), group.id));
     put(5, pair(id, to.sender.process));
-    let flags = if to.landing.wants_attributes() { TRACE_FLAG_TOLD } else { 0 };
     put(6, word & 0xFFFF_FFFF | u64::from(flags) << 48);
     put(7, pair(to.sender.thread, to.alpc_wait.port.load(Ordering::Relaxed)));
     record[0].store(number + 1, Ordering::Release);

@@ -78,8 +78,10 @@ pub struct TraceRecord {
     pub peer_port: u32,
 }
 
-/// The other side tells itself what it received ([`TraceRecord::flags`]).
+/// The other side's event is not to be recorded, or has a record of its own ([`TraceRecord::flags`]).
 pub const TRACE_FLAG_TOLD: u16 = 1;
+/// What the sender does is not to be recorded ([`TraceRecord::flags`]).
+pub const TRACE_FLAG_UNSEEN: u16 = 2;
 
 impl TraceRecord {
     /// The events that a record stands for, one after the other: itself, but for the records of the fast path, which the kernel
@@ -96,15 +98,16 @@ impl TraceRecord {
             ..plain
         };
         let told = self.flags & TRACE_FLAG_TOLD != 0;
+        let seen = self.flags & TRACE_FLAG_UNSEEN == 0;
         let events = match self.event {
             TRACE_CALL => [
-                Some(Self { event: TRACE_SEND, ..plain }),
-                Some(Self { event: TRACE_WAIT_REPLY, ..waits }),
+                seen.then_some(Self { event: TRACE_SEND, ..plain }),
+                seen.then_some(Self { event: TRACE_WAIT_REPLY, ..waits }),
                 (!told).then_some(Self { event: TRACE_RECEIVE, ..received }),
             ],
             TRACE_RETURN => [
-                Some(Self { event: TRACE_REPLY, ..plain }),
-                Some(Self { event: TRACE_WAIT_NEW, message_id: 0, peer_process: 0, ..waits }),
+                seen.then_some(Self { event: TRACE_REPLY, ..plain }),
+                seen.then_some(Self { event: TRACE_WAIT_NEW, message_id: 0, peer_process: 0, ..waits }),
                 (!told).then_some(Self { event: TRACE_UNWAIT, ..received }),
             ],
             _ => [Some(*self), None, None],
@@ -186,4 +189,61 @@ pub struct TraceFilter {
     pub process: [u8; 40],
     /// Port name (its last component, or its whole path if it begins with a backslash), zero-padded.
     pub port: [u8; 40],
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::vec::Vec;
+
+    fn record(event: u8, flags: u16) -> TraceRecord {
+        TraceRecord {
+            event,
+            flags,
+            process: 4,
+            thread: 8,
+            port: 1,
+            connection_port: 2,
+            message_id: 9,
+            peer_process: 12,
+            peer_thread: 16,
+            peer_port: 3,
+            message_type: 0x2001,
+            data_length: 32,
+            total_length: 72,
+            ..TraceRecord::default()
+        }
+    }
+
+    fn told(record: TraceRecord) -> Vec<(u8, u32, u32, u32, u32, u16)> {
+        record
+            .events()
+            .map(|r| (r.event, r.process, r.port, r.peer_process, r.message_id, r.data_length))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_of_the_fast_path_is_three_events() {
+        let call = [
+            (TRACE_SEND, 4, 1, 12, 9, 32),
+            (TRACE_WAIT_REPLY, 4, 1, 12, 9, 0),
+            (TRACE_RECEIVE, 12, 3, 4, 9, 32),
+        ];
+        assert_eq!(told(record(TRACE_CALL, 0)), call);
+        let back = [
+            (TRACE_REPLY, 4, 1, 12, 9, 32),
+            (TRACE_WAIT_NEW, 4, 1, 0, 0, 0),
+            (TRACE_UNWAIT, 12, 3, 4, 9, 32),
+        ];
+        assert_eq!(told(record(TRACE_RETURN, 0)), back);
+    }
+
+    #[test]
+    fn a_side_that_is_not_recorded_is_left_out() {
+        assert_eq!(told(record(TRACE_CALL, TRACE_FLAG_TOLD)).len(), 2);
+        assert_eq!(told(record(TRACE_RETURN, TRACE_FLAG_UNSEEN)), [(TRACE_UNWAIT, 12, 3, 4, 9, 32)]);
+        assert_eq!(told(record(TRACE_SEND, 0)), [(TRACE_SEND, 4, 1, 12, 9, 32)]);
+    }
 }

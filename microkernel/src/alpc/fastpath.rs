@@ -200,10 +200,10 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     request.commit(object, thread.sender, waiter, to.sender);
     switch.commit(waiter.ticket, WAIT_REASON_LPC_REPLY as u8);
     drop(state);
-    if trace::is_recording() {
-        trace::direct(group, CALL_EVENT, thread, to, endpoint.port_id(), call.word(REQUEST), id);
-    }
     thread.alpc_wait.set(endpoint.port_id(), id);
+    if trace::is_recording() {
+        trace::direct(group, CALL_EVENT, thread, to, call.word(REQUEST), id);
+    }
     me.count_fast();
     sched::switch_directly(dispatcher, me, thread, to);
     Some(id)
@@ -241,10 +241,10 @@ fn reply(call: &Call, thread: &Thread) -> Option<Waiter> {
         state.drop_kept(other);
     }
     drop(state);
-    if trace::is_recording() {
-        trace::direct(group, RETURN_EVENT, thread, to, port.id, call.word(LPC_REPLY), call.id);
-    }
     thread.alpc_wait.set(port.id, 0);
+    if trace::is_recording() {
+        trace::direct(group, RETURN_EVENT, thread, to, call.word(LPC_REPLY), call.id);
+    }
     me.count_fast();
     sched::switch_directly(dispatcher, me, thread, to);
     Some(waiter)

@@ -37,6 +37,8 @@ pub struct GroupCell {
     pub label: Lock<Label, { rank::LEAF }>,
     /// Trace filter flag.
     pub traced: AtomicBool,
+    /// That of its owner.
+    pub owner_traced: AtomicBool,
     /// Who made the connection port.
     pub owner_token: Ref<Token>,
     /// What the communication ports let their peers have of their makers.
@@ -72,6 +74,7 @@ impl GroupCell {
             limits: Limits::new(attributes),
             label: Lock::new(Label::new()),
             traced: AtomicBool::new(crate::trace::matches_port("")),
+            owner_traced: AtomicBool::new(crate::trace::is_process_traced(owner)),
             owner_token: sched::current().process.token(),
             sides: Sides::new(),
             state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT), MOST)),
@@ -94,11 +97,12 @@ impl GroupCell {
         self.lock().send_notice(notice, Sender::default(), &mut Fx::new(false));
     }
 
-    /// The label's text for matching.
+    /// Takes over what the filter says of its label and of its owner.
     pub fn refresh_trace(&self) {
         let label = self.label.lock().clone();
         let matches = crate::trace::matches_port(&label);
         self.traced.store(matches, Ordering::Relaxed);
+        self.owner_traced.store(crate::trace::is_process_traced(self.owner), Ordering::Relaxed);
     }
 }
 
