@@ -77,7 +77,7 @@ const ENTRIES: [Entry; 16] = [
     plain("process_create_exit", "fork_exec_exit"),
     plain("boot_to_prompt", ""),
     plain(TRACED, ""),
-    bounded("tracing_on_percent", Measure::Percent(["alpc_rt_32", TRACED]), Bound::AtMost(15.0), false),
+    bounded("tracing_on_percent", Measure::Percent(["alpc_rt_32", TRACED]), Bound::AtMost(15.0), true),
     bounded(
         "two_pairs_over_one",
         Measure::Scaling(["alpc_one_pair", "alpc_two_pairs"], ["pipe_one_pair", "pipe_two_pairs"]),
