@@ -32,7 +32,7 @@ use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::syscalls::nr;
 use abi::trace::{TRACE_CALL, TRACE_RECEIVE, TRACE_RETURN, TRACE_UNWAIT};
-use antares_core::alpc::{Sender, Waiter};
+use antares_core::alpc::{ObjectContext, Role, Sender, Waiter};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 const HEADER: u64 = PORT_MESSAGE_SIZE as u64;
@@ -134,7 +134,19 @@ pub extern "C" fn antares_fast_request(
     let Some(call) = Call::new(frame, word, id, size, callback) else { return DECLINED };
     // SAFETY: a system call has a current thread.
     let thread = unsafe { &*percpu::current_pointer() };
-    let Some(sent) = request(&call, thread) else { return DECLINED };
+    if !thread.route.find(call.frame.rdi, &thread.process.handles) {
+        return DECLINED;
+    }
+    let sent = match thread.route.endpoint() {
+        Some(Endpoint::Port(port)) => {
+            request(&call, thread, port.role, None, (port.max_length() as u64, port.id))
+        }
+        Some(Endpoint::Object(group, object)) => {
+            request_on_object(&call, thread, *object, (group.max_length as u64, group.id))
+        }
+        None => None,
+    };
+    let Some(sent) = sent else { return DECLINED };
     if thread.landing.collect().is_some() && call.frame.r12 == 0 {
         return call.end(thread, Ok(STATUS_SUCCESS));
     }
@@ -162,22 +174,31 @@ pub extern "C" fn antares_fast_reply(
     call.end(thread, result)
 }
 
+/// Apart from [`request`] on a port, so that neither is in the way of the other.
+#[inline(never)]
+fn request_on_object(call: &Call, thread: &Thread, object: ObjectContext, via: (u64, u32)) -> Option<u32> {
+    request(call, thread, Role::Connection, Some(object), via)
+}
+
+/// Hands a request over. `via`: longest message, and id for listings, of what it is sent on.
 #[inline(always)]
-fn request(call: &Call, thread: &Thread) -> Option<u32> {
-    if !thread.route.find(call.frame.rdi, &thread.process.handles) {
-        return None;
-    }
+fn request(
+    call: &Call,
+    thread: &Thread,
+    role: Role,
+    object: Option<ObjectContext>,
+    via: (u64, u32),
+) -> Option<u32> {
+    let (max_length, port_id) = via;
     let group = thread.route.group();
-    let endpoint = thread.route.endpoint()?;
     if OFF.load(Ordering::Relaxed)
-        || call.length + HEADER > endpoint.max_length()
+        || call.length + HEADER > max_length
         || call.id != 0
         || thread.impersonation.is_active()
     {
         return None;
     }
     call.open(thread)?;
-    let (role, object) = endpoint.role();
     let mut state = group.lock_briefly()?;
     let request = state.begin_direct(role, object.as_ref())?;
     let mut dispatcher = sched::lock_for_switch()?;
@@ -200,7 +221,7 @@ fn request(call: &Call, thread: &Thread) -> Option<u32> {
     request.commit(object, thread.sender, waiter, to.sender);
     switch.commit(waiter.ticket, WAIT_REASON_LPC_REPLY as u8);
     drop(state);
-    thread.alpc_wait.set(endpoint.port_id(), id);
+    thread.alpc_wait.set(port_id, id);
     if trace::is_recording() {
         trace::direct(group, CALL_EVENT, thread, to, call.word(REQUEST), id);
     }

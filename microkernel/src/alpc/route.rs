@@ -7,7 +7,6 @@
 use crate::alpc::group::GroupCell;
 use crate::ob::handles::{Endpoint, HandleTable};
 use abi::arg::Handle;
-use antares_core::alpc::{ObjectContext, Role};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::null;
 
@@ -85,16 +84,5 @@ impl Route {
     pub fn endpoint(&self) -> Option<&Endpoint> {
         // SAFETY: nobody changes it while the caller, which is this thread in one system call, uses it.
         unsafe { (*self.endpoint.get()).as_ref() }
-    }
-}
-
-impl Endpoint {
-    /// Which kind of port, and the server object's context if it is one.
-    #[inline(always)]
-    pub fn role(&self) -> (Role, Option<ObjectContext>) {
-        match self {
-            Self::Port(port) => (port.role, None),
-            Self::Object(_, object) => (Role::Connection, Some(*object)),
-        }
     }
 }

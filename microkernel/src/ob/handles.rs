@@ -103,25 +103,6 @@ pub enum Endpoint {
     Object(GroupRef, ObjectContext),
 }
 
-impl Endpoint {
-    /// Port id for listings.
-    pub fn port_id(&self) -> u32 {
-        match self {
-            Self::Port(port) => port.id,
-            Self::Object(group, _) => group.id,
-        }
-    }
-
-    /// Longest message that may be sent through it, header included.
-    #[inline(always)]
-    pub fn max_length(&self) -> u64 {
-        match self {
-            Self::Port(port) => port.max_length() as u64,
-            Self::Object(group, _) => group.max_length as u64,
-        }
-    }
-}
-
 /// A reference to the right kind of object.
 pub trait Typed: Sized {
     /// Takes the reference out of an object, if it is of this type.

@@ -197,7 +197,7 @@ mod tests {
             let l = Layout::of(size, 0xFE00_0000).unwrap();
             assert_eq!(l.attribute_size, 0xA0);
             assert!(l.list_offset >= 0x300 && l.bitmap_offset >= l.list_offset + l.list_size);
-            assert!(l.bitmap_offset % 8 == 0 && l.data_offset % 64 == 0);
+            assert!(l.bitmap_offset.is_multiple_of(8) && l.data_offset.is_multiple_of(64));
             assert!(l.data_offset >= l.bitmap_offset + l.bitmap_size);
             assert!(l.bitmap_size * 8 >= l.granules() && l.entries() == l.granules());
             assert!(l.data_offset + l.data_size <= size);
