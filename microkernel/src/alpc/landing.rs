@@ -135,8 +135,10 @@ impl Landing {
     fn look_up(&self, buffer: u64, length: u64, space: &AddressSpace) {
         const HEADER: u64 = PORT_MESSAGE_SIZE as u64;
         let version = space.version();
-        let found = space.landing(buffer).filter(|found| found.room >= HEADER);
-        let word = space.landing(length).filter(|found| found.room >= 8);
+        // Written in whole words.
+        let place = |address: u64| if address.is_multiple_of(8) { space.landing(address) } else { None };
+        let found = place(buffer).filter(|found| found.room >= HEADER);
+        let word = place(length).filter(|found| found.room >= 8);
         let both =
             found.zip(word).filter(|(found, word)| found.version == version && word.version == version);
         self.buffer.set(buffer);

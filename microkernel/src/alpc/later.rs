@@ -3,13 +3,14 @@
 //!
 //! Messages are dropped under the lock of their group. What must follow is put on one list, linked through the things
 //! themselves so that it needs no memory; [`crate::ob::run_deferred`] works it off before the kernel returns to user mode,
-//! and before a thread that has answered a message blocks.
+//! and before a thread that has answered a message blocks. No processor returns to user mode while another is still at
+//! it: the maker of a view that an answer gives back may be the one that goes on.
 
 use crate::alpc::direct::Completion;
 use crate::alpc::view::{self, Region};
 use crate::kref::Ref;
-use crate::sync::{Lock, rank};
-use core::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Lock, Relax, rank};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// One thing to be done.
 pub enum Later {
@@ -64,17 +65,39 @@ impl Later {
     }
 }
 
+/// Things taken from the list and not done yet, by all processors.
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// Calls `quiet` if nothing is on the list or being done, and nothing can be put there or taken meanwhile.
+pub fn if_idle(quiet: impl FnOnce()) -> bool {
+    let list = LIST.lock();
+    let idle = list.is_none() && RUNNING.load(Ordering::Acquire) == 0;
+    if idle {
+        quiet();
+    }
+    idle
+}
+
+/// Waits until other processors have done what they took from the list. Called with no lock held.
+pub fn wait_for_others() {
+    while RUNNING.load(Ordering::Acquire) != 0 {
+        <Relax as spin::RelaxStrategy>::relax();
+    }
+}
+
 /// Does the first thing on the list. `false` when there is none. Called with no lock held.
 pub fn run_one() -> bool {
     let later = {
         let mut list = LIST.lock();
         let Some(later) = list.take() else { return false };
         *list = later.link().next.take_unshared();
+        RUNNING.fetch_add(1, Ordering::AcqRel);
         later
     };
     // A locked exchange, so that what is looked at below is looked at after it: whoever changes it from now on puts it on the
     // list again.
     later.link().queued.swap(false, Ordering::AcqRel);
     later.run();
+    RUNNING.fetch_sub(1, Ordering::AcqRel);
     true
 }

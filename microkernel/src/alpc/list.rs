@@ -273,7 +273,12 @@ pub fn fill_all(object: &IoCompletion, waits: bool) {
         if list.process == process {
             let written = list.fill(&port);
             if waits && written > 0 {
-                sched::lock().post_source(source, written);
+                // The source may have gone with the association meanwhile, and its number be another's.
+                let tie = port.completion.lock();
+                let now = tie.as_ref().and_then(|tie| tie.list());
+                if now.is_some_and(|(now, at)| now == list && at == source) {
+                    sched::lock().post_source(source, written);
+                }
             }
         }
     }

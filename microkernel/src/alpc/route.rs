@@ -60,6 +60,8 @@ impl Route {
     /// Forgets what is remembered.
     pub fn forget(&self) {
         self.handle.set(0);
+        // No table has this version.
+        self.version.set(0);
         self.group.set(null());
         // SAFETY: as in `look_up`.
         drop(unsafe { (*self.endpoint.get()).take() });

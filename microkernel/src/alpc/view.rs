@@ -207,8 +207,14 @@ pub fn settle(region: &Ref<Region>) {
             match &gone {
                 Some(view) => unmap(view),
                 None if region.section.secure => {
-                    for write in [false, true] {
-                        views.iter().filter(|v| v.may_write() == write).for_each(|v| v.protect(v, write));
+                    views.iter().filter(|v| !v.may_write()).for_each(|v| v.protect(v, false));
+                    // What may be written can change between the two; whoever changed it has put the region on the list
+                    // again. Never two at once.
+                    for view in views.iter().filter(|v| v.may_write()) {
+                        if !views.iter().any(|other| other != view && other.writable.load(Ordering::Relaxed))
+                        {
+                            view.protect(view, true);
+                        }
                     }
                 }
                 None => {}

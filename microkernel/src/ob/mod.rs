@@ -370,10 +370,19 @@ pub fn run_deferred() {
 
 #[cold]
 fn run_deferred_list() {
-    // Whoever adds to a list says so afterwards, and so after this.
-    while ANY_DEFERRED.swap(false, Ordering::AcqRel) {
+    loop {
         run_deferred_objects();
         while later::run_one() {}
+        later::wait_for_others();
+        // Until here every processor sees that there is something to do or to wait for.
+        if !later::if_idle(|| ANY_DEFERRED.store(false, Ordering::Release)) {
+            continue;
+        }
+        // Whoever adds to the list of objects says so afterwards; what was said before the flag fell is looked for once more.
+        if DEFERRED.lock().is_none() {
+            return;
+        }
+        note_deferred();
     }
 }
 

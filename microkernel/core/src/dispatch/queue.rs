@@ -252,7 +252,7 @@ impl<P: Copy> Dispatcher<P> {
     /// The source's queue, if it is still open.
     fn open_queue_of(&self, source: u32) -> Option<u32> {
         let source = &self.queues.sources[source as usize];
-        let q = &self.queues.queues[source.queue as usize];
+        let q = self.queues.queues.get(source.queue as usize)?;
         (q.open && q.generation == source.generation).then_some(source.queue)
     }
 
@@ -295,6 +295,8 @@ impl<P: Copy> Dispatcher<P> {
             }
             self.show(queue);
         }
+        // A number that is not in use posts to nobody.
+        self.queues.sources[source as usize].queue = NONE;
         // Room was made when the source was.
         self.queues.free_sources.push(source);
     }
