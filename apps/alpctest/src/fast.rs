@@ -21,6 +21,7 @@ pub fn run(test: &mut Test) {
     test.case("fast/behind-a-datagram", behind_a_datagram);
     test.case("fast/time-outs", time_outs);
     test.case("fast/wrong-replies", wrong_replies);
+    test.case("fast/wrong-handles", wrong_handles);
 }
 
 /// Payload lengths at the borders of words, of what the fast path takes (128 bytes), and beyond.
@@ -272,4 +273,38 @@ fn wrong_replies(test: &mut Test) -> NtResult {
         test.ok("a request that is answered twice", request(pair.client.handle(), &mut message, None, None));
     }
     end(test, pair.client.handle(), server, &[STATUS_MESSAGE_NOT_FOUND; 2])
+}
+
+/// What is no port is refused, whatever the thread's last message went through.
+fn wrong_handles(test: &mut Test) -> NtResult {
+    let pair = Pair::new()?;
+    let server = serve(pair.server.handle(), ROOM)?;
+    let event = libnt::event::Event::notification(false)?;
+    let closed = duplicate(pair.client.handle(), None)?;
+    let stale = closed.raw();
+    echo(test, stale, 16, 0)?;
+    drop(closed);
+    let handles = [
+        ("of an event", event.handle(), STATUS_OBJECT_TYPE_MISMATCH),
+        ("0", Handle::NULL, STATUS_INVALID_HANDLE),
+        ("that was closed", stale, STATUS_INVALID_HANDLE),
+    ];
+    for (what, handle, expected) in handles {
+        echo(test, pair.client.handle(), 16, 0)?;
+        for _ in 0..2 {
+            let mut message = text(&payload(ECHO, 0, 16))?;
+            let asked = request(handle, &mut message, None, None);
+            test.refused(format_args!("a request on a handle {what}"), asked, expected);
+            let answered = reply_and_poll(handle, 5);
+            test.refused(format_args!("a reply on a handle {what}"), answered, expected);
+            let waited = calls::exchange(
+                handle,
+                ALPC_MSGFLG_RELEASE_MESSAGE,
+                Buffer { words: message.words_mut(), attributes: &mut [] },
+                None,
+            );
+            test.refused(format_args!("a reply and a wait on a handle {what}"), waited, expected);
+        }
+    }
+    end(test, pair.client.handle(), server, &[])
 }

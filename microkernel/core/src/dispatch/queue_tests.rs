@@ -360,3 +360,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_source_that_is_gone_posts_to_nobody() {
+    let mut w = world(2, 1);
+    let t = w.run(0);
+    let gone = w.d.add_source(w.queue, 7).unwrap();
+    w.d.remove_source(gone);
+    w.d.post_source(gone, 3);
+    assert_eq!(w.remove(t, 0), Wait::Done(TIMEOUT));
+    // Its number is another's now, in another queue.
+    let object = w.d.add_object(false, false).unwrap();
+    let other = w.d.add_queue(1, object).unwrap();
+    let again = w.d.add_source(other, 9).unwrap();
+    assert_eq!(again, gone);
+    w.d.post_source(again, 1);
+    assert_eq!(w.remove(t, 0), Wait::Done(TIMEOUT));
+    assert_eq!(w.d.remove_packet(t, other, 0, 15, false), Wait::Done(0));
+    assert_eq!(w.d.take_granted(other).map(|p| p.key), Some(9));
+}
