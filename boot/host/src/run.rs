@@ -76,18 +76,28 @@ fn connect() -> Result<UnixStream> {
     UnixStream::connect(socket).map_err(|_| nothing())
 }
 
+/// The command by which the debug console learns what it can show: pages and colour for a terminal, all and plain for a script.
+/// Ctrl-U drops what somebody may have left at its prompt; a line that begins with a blank is not kept in its history.
+fn terminal_line(is_terminal: bool) -> Vec<u8> {
+    let size = termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| is_terminal && size.ws_row >= 2);
+    match size {
+        Some(size) => format!("\x15 .terminal {} {}\r", size.ws_row, size.ws_col.max(20)).into_bytes(),
+        None => b"\x15 .terminal off\r".to_vec(),
+    }
+}
+
 /// The debug console on this terminal.
 pub fn kd() -> Result<()> {
     let mut stream = connect()?;
     let mut input = stream.try_clone().context("open the debug console twice")?;
-    let is_terminal = std::io::stdin().is_terminal();
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if is_terminal {
         eprintln!("antares: debug console; Ctrl-] leaves it, `help` lists its commands");
     }
     let terminal = Terminal::keep();
     terminal.raw();
-    // An empty line gives a fresh prompt.
-    input.write_all(b"\r").context("write to the debug console")?;
+    // A line that says what can be seen here gives a fresh prompt too.
+    input.write_all(&terminal_line(is_terminal)).context("write to the debug console")?;
     std::thread::spawn(move || {
         let mut buffer = [0; 1024];
         loop {
@@ -99,6 +109,7 @@ pub fn kd() -> Result<()> {
             if is_terminal {
                 if let Some(at) = keys.iter().position(|&key| key == LEAVE) {
                     let _ = input.write_all(&keys[..at]);
+                    let _ = input.write_all(&terminal_line(false));
                     let _ = input.shutdown(std::net::Shutdown::Both);
                     break;
                 }
@@ -133,7 +144,7 @@ pub fn kd() -> Result<()> {
 /// Types commands into the debug console of the running system and prints what they print; the last one's status.
 pub fn kd_commands(commands: &[String], timeout: Duration) -> Result<u32> {
     let mut stream = connect()?;
-    stream.write_all(b"\r").context("write to the debug console")?;
+    stream.write_all(&terminal_line(false)).context("write to the debug console")?;
     let (console, silent) = UnixStream::pair().context("make a socket")?;
     let mut session = Session::over(console, stream, timeout, paths::build("")?)?;
     let mut status = 0;

@@ -236,6 +236,9 @@ impl<T: Clone> Readers<T> {
         while event.is_none() {
             let Some(byte) = self.typed.pop_front() else { break };
             event = self.editor.feed(byte, &mut out);
+            if self.editor.take_tab() {
+                self.editor.refuse_tab(&mut out);
+            }
         }
         self.newline.map(&out, &mut self.output);
         Some(match event? {

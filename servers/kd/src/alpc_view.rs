@@ -177,22 +177,28 @@ fn message_line(message: &SystemMessageInformation, snapshot: &Snapshot) -> Stri
     )
 }
 
-fn type_text(message_type: u16) -> String {
+/// A message type with its flags.
+pub fn type_text(message_type: u16) -> String {
     let flags = flag_letters(message_type);
     let blank = if flags.is_empty() { "" } else { " " };
     format!("{}{blank}{flags}", message_type_name(message_type))
 }
 
-fn queue_name(queue: u32) -> &'static str {
+/// NT's name of a queue.
+pub fn queue_name(queue: u32) -> &'static str {
     match queue {
         1 => "ALPC_MSGQUEUE_MAIN",
         2 => "ALPC_MSGQUEUE_PENDING",
         3 => "being delivered",
+        4 => "ALPC_MSGQUEUE_LARGE",
+        5 => "ALPC_MSGQUEUE_CANCELED",
+        6 => "ALPC_MSGQUEUE_DIRECT",
         _ => "?",
     }
 }
 
-fn kind(kind: u32) -> &'static str {
+/// NT's name of a kind of port.
+pub fn kind(kind: u32) -> &'static str {
     match kind {
         CONNECTION => "ALPC_CONNECTION_PORT",
         2 => "ALPC_SERVER_COMMUNICATION_PORT",
@@ -210,7 +216,8 @@ fn short_kind(kind: u32) -> &'static str {
     }
 }
 
-fn state(port: &SystemPortInformation) -> &'static str {
+/// A port's state in a word.
+pub fn state(port: &SystemPortInformation) -> &'static str {
     match port.state {
         s if s & STATE_CLOSED != 0 => "closed",
         s if s & STATE_REFUSED != 0 => "refused",

@@ -1,5 +1,6 @@
 //! Command lines: words, options, ids.
 
+use crate::pager::Size;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -16,7 +17,7 @@ pub enum ProcessName {
 /// What `!alpc` is to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alpc {
-    /// All ports.
+    /// All ports (also `/g`).
     All,
     /// One port (`/p`), by id or name.
     Port(String),
@@ -52,6 +53,10 @@ pub enum Command {
     Thread(Option<u32>),
     /// `!alpc`.
     Alpc(Alpc),
+    /// `!wait [THREAD]`; none: all threads that wait for a reply.
+    Wait(Option<u32>),
+    /// `.terminal ROWS [COLUMNS]`, or off: what the person at the line can see.
+    Terminal(Option<Size>),
     /// `!handle PROCESS`.
     Handle(ProcessName),
     /// `!vm`.
@@ -73,9 +78,52 @@ pub enum Command {
 /// Longest name in a trace filter.
 pub const MAX_FILTER_NAME: usize = 40;
 
-/// Parses a command line. The error is what to tell the person.
+/// A command line: what is to be done, and whether its listing is wanted as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The command.
+    pub command: Command,
+    /// `--json` was given.
+    pub json: bool,
+}
+
+/// Parses a command line with `--json` anywhere behind its first word. The error is what to tell the person.
+pub fn parse_line(line: &str) -> Result<Line, String> {
+    let mut words = split(line)?;
+    let before = words.len();
+    let mut first = true;
+    words.retain(|word| core::mem::take(&mut first) || word != "--json");
+    let json = words.len() < before;
+    let command = parse_words(&words)?;
+    if json && !command.is_listing() {
+        return Err(format!("'{}' has no --json", words.first().map_or("", String::as_str)));
+    }
+    Ok(Line { command, json })
+}
+
+impl Command {
+    /// True for what can be asked for as JSON.
+    pub const fn is_listing(&self) -> bool {
+        !matches!(
+            self,
+            Self::Nothing
+                | Self::Help(_)
+                | Self::Terminal(_)
+                | Self::TraceOn(_)
+                | Self::TraceOff
+                | Self::TraceShow(_)
+                | Self::TraceStatus
+                | Self::Crash
+        )
+    }
+}
+
+/// Parses a command line without options. The error is what to tell the person.
 pub fn parse(line: &str) -> Result<Command, String> {
-    let words = split(line)?;
+    parse_words(&split(line)?)
+}
+
+fn parse_words(words: &[String]) -> Result<Command, String> {
     let Some((verb, arguments)) = words.split_first() else { return Ok(Command::Nothing) };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match verb.to_ascii_lowercase().as_str() {
@@ -91,6 +139,12 @@ pub fn parse(line: &str) -> Result<Command, String> {
             _ => Err("usage: !thread [THREAD]".into()),
         },
         "!alpc" => alpc(&arguments).map(Command::Alpc),
+        "!wait" => match arguments[..] {
+            [] => Ok(Command::Wait(None)),
+            [thread] => Ok(Command::Wait(Some(number(thread, "a thread id")?))),
+            _ => Err("usage: !wait [THREAD]".into()),
+        },
+        ".terminal" => terminal(&arguments),
         "!handle" => match arguments[..] {
             [process] => Ok(Command::Handle(process_name(process))),
             _ => Err("usage: !handle PROCESS (an id or an image name)".into()),
@@ -144,9 +198,10 @@ fn process(arguments: &[&str]) -> Result<Command, String> {
 }
 
 fn alpc(arguments: &[&str]) -> Result<Alpc, String> {
-    let usage = "usage: !alpc [/p PORT | /lpp PROCESS | /lpc PORT | /m MESSAGE]";
+    let usage = "usage: !alpc [/g | /p PORT | /lpp PROCESS | /lpc PORT | /m MESSAGE]";
     match *arguments {
         [] => Ok(Alpc::All),
+        [option] if option.trim_start_matches(['/', '-']).eq_ignore_ascii_case("g") => Ok(Alpc::All),
         [option, value] => match option.to_ascii_lowercase().trim_start_matches(['/', '-']) {
             "p" => Ok(Alpc::Port(value.into())),
             "lpp" => Ok(Alpc::ProcessPorts(process_name(value))),
@@ -159,6 +214,20 @@ fn alpc(arguments: &[&str]) -> Result<Alpc, String> {
             _ => Err(usage.into()),
         },
         _ => Err(usage.into()),
+    }
+}
+
+fn terminal(arguments: &[&str]) -> Result<Command, String> {
+    let usage = || String::from("usage: .terminal ROWS [COLUMNS] | off");
+    let size = |rows: &str, columns: &str| {
+        let number = |text: &str| text.parse().ok().filter(|n| (2..=10_000).contains(n)).ok_or_else(usage);
+        Ok(Command::Terminal(Some(Size { rows: number(rows)?, columns: number(columns)? })))
+    };
+    match *arguments {
+        ["off"] => Ok(Command::Terminal(None)),
+        [rows] => size(rows, "80"),
+        [rows, columns] => size(rows, columns),
+        _ => Err(usage()),
     }
 }
 
@@ -287,6 +356,27 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(parse(&format!("trace on {}", "x".repeat(41))).unwrap_err().contains("40 bytes"));
+    }
+
+    #[test]
+    fn json_is_an_option_of_listings() {
+        let line = |command, json| Ok(Line { command, json });
+        assert_eq!(parse_line("!process 0 0 --json"), line(Command::Process(None, 0), true));
+        assert_eq!(parse_line("!vm"), line(Command::Vm, false));
+        assert_eq!(parse_line("!wait --json 5"), line(Command::Wait(Some(5)), true));
+        assert_eq!(parse_line(".crash --json"), Err("'.crash' has no --json".into()));
+        assert!(parse_line("--json").is_err());
+    }
+
+    #[test]
+    fn the_terminal_is_told() {
+        let size = |rows, columns| Ok(Command::Terminal(Some(Size { rows, columns })));
+        assert_eq!(parse(".terminal 24"), size(24, 80));
+        assert_eq!(parse(".terminal 24 132"), size(24, 132));
+        assert_eq!(parse(".terminal off"), Ok(Command::Terminal(None)));
+        for wrong in [".terminal", ".terminal 1", ".terminal x", ".terminal 24 80 1", ".terminal 99999"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

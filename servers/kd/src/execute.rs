@@ -1,11 +1,16 @@
 //! Executes a command line over the [`System`] trait.
 
-use crate::command::{Alpc, Command, Filter, ProcessName, number, parse};
+use crate::command::{Alpc, Command, Filter, Line, ProcessName, number, parse_line};
 use crate::names::{Names, port_matches, process_matches};
+use crate::pager::Size;
 use crate::ring::{Memory, Position, Trace};
 use crate::snapshot::{Snapshot, port_name, process_id};
-use crate::{alpc_view, process_view, system_view, trace_view};
-use abi::info::{SystemHandleEntry, SystemKernelCounters, SystemPortInformation, SystemSyscallCounter};
+use crate::wait_chain::{self, Waits};
+use crate::{alpc_view, json, process_view, system_view, trace_view};
+use abi::info::{
+    SystemHandleEntry, SystemKernelCounters, SystemMessageInformation, SystemPortInformation,
+    SystemSyscallCounter, SystemThreadInformation,
+};
 use abi::status::{NtResult, NtStatus, STATUS_NOT_SUPPORTED};
 use abi::trace::TraceFilter;
 use alloc::format;
@@ -13,6 +18,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use libnt::info::Process;
+use serde::Serialize;
 
 /// The kernel as the debug console sees it.
 pub trait System {
@@ -41,11 +47,13 @@ pub trait System {
 pub struct Session {
     /// Where the rings were when tracing was last switched on.
     trace_from: Position,
+    /// What the person at the line can see; `None`: a script reads.
+    pub terminal: Option<Size>,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { trace_from: Position::START }
+        Self { trace_from: Position::START, terminal: None }
     }
 }
 
@@ -75,8 +83,18 @@ type Outcome = Result<(), Failure>;
 
 /// Executes a command line and writes what it says; gives its status, 0 when it worked.
 pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out: &mut dyn Write) -> u32 {
-    let outcome = match parse(line) {
-        Ok(command) => run(&command, session, system, out),
+    let outcome = match parse_line(line) {
+        Ok(Line { command, json: true }) => list(&command, system, out).or_else(|failure| {
+            let why = match failure {
+                Failure::Said(text) => text,
+                Failure::Status(what, status) => format!("{what}: {status}"),
+                Failure::Output => return Err(Failure::Output),
+            };
+            // What reads JSON gets JSON, also of failures.
+            put(out, &Refused { error: why })?;
+            Err(Failure::Output)
+        }),
+        Ok(Line { command, json: false }) => run(&command, session, system, out),
         Err(text) => Err(Failure::Said(text)),
     };
     // An error that cannot be written cannot be told either; the status stays.
@@ -87,6 +105,74 @@ pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out
         Err(Failure::Output) => Ok(()),
     };
     1
+}
+
+/// Prints a listing as JSON.
+fn list<S: System>(command: &Command, system: &mut S, out: &mut dyn Write) -> Outcome {
+    match command {
+        Command::Process(name, detail) => {
+            let snapshot = snapshot(system)?;
+            let found = find(name.as_ref(), &snapshot)?;
+            put(out, &found.iter().map(|p| json::process(p, *detail, &snapshot)).collect::<Vec<_>>())
+        }
+        Command::Thread(wanted) => {
+            let snapshot = snapshot(system)?;
+            let found = find_threads(*wanted, &snapshot)?;
+            put(out, &found.iter().map(|t| json::thread(t, &snapshot)).collect::<Vec<_>>())
+        }
+        Command::Wait(wanted) => {
+            let snapshot = snapshot(system)?;
+            find_threads(*wanted, &snapshot)?;
+            put(out, &wait_chain::describe_waits(&Waits::new(&snapshot), *wanted))
+        }
+        Command::Alpc(what) => list_alpc(what, &snapshot(system)?, out),
+        Command::Handle(name) => {
+            let snapshot = snapshot(system)?;
+            let mut rows = Vec::new();
+            for process in find(Some(name), &snapshot)? {
+                let id = process_id(process);
+                let handles = system.handles(id).map_err(|s| Failure::Status("handles", s))?;
+                rows.extend(handles.iter().map(|entry| json::handle(id, entry, &snapshot)));
+            }
+            put(out, &rows)
+        }
+        Command::Vm => {
+            let counters = system.counters().map_err(|s| Failure::Status("kernel counters", s))?;
+            put(out, &json::vm(&counters))
+        }
+        Command::Syscalls => {
+            let counters = system.syscalls().map_err(|s| Failure::Status("system-call counters", s))?;
+            put(out, &counters.iter().map(json::syscall).collect::<Vec<_>>())
+        }
+        _ => Err(Failure::Said("this has no --json".into())),
+    }
+}
+
+fn list_alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
+    match what {
+        Alpc::All => put(out, &json::alpc(snapshot)),
+        Alpc::Port(port) => put(out, &json::port_in_full(find_port(port, snapshot)?, snapshot)),
+        Alpc::ProcessPorts(name) => {
+            let found = find(Some(name), snapshot)?;
+            let ports = found.iter().map(|p| json::process_ports(process_id(p), snapshot));
+            put(out, &ports.collect::<Vec<_>>())
+        }
+        Alpc::Connections(port) => {
+            put(out, &json::port_in_full(find_connection_port(port, snapshot)?, snapshot))
+        }
+        Alpc::Message(id) => put(out, &json::message(find_message(*id, snapshot)?, snapshot)),
+    }
+}
+
+/// A listing that failed, as JSON.
+#[derive(Serialize)]
+struct Refused {
+    error: String,
+}
+
+fn put(out: &mut dyn Write, value: &impl Serialize) -> Outcome {
+    let text = serde_json::to_string(value).map_err(|error| Failure::Said(format!("JSON: {error}")))?;
+    Ok(writeln!(out, "{text}")?)
 }
 
 fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out: &mut dyn Write) -> Outcome {
@@ -102,13 +188,19 @@ fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out:
         }
         Command::Thread(wanted) => {
             let snapshot = snapshot(system)?;
-            let threads = snapshot.processes().iter().flat_map(|process| &process.threads);
-            let mut found = false;
-            for thread in threads.filter(|t| wanted.is_none_or(|id| u64::from(id) == t.unique_thread)) {
+            for thread in find_threads(*wanted, &snapshot)? {
                 process_view::write_thread(out, thread, &snapshot)?;
-                found = true;
             }
-            if found { Ok(()) } else { Err(Failure::Said("no such thread".into())) }
+            Ok(())
+        }
+        Command::Wait(wanted) => {
+            let snapshot = snapshot(system)?;
+            find_threads(*wanted, &snapshot)?;
+            Ok(wait_chain::write_waits(out, &Waits::new(&snapshot), *wanted)?)
+        }
+        Command::Terminal(size) => {
+            session.terminal = *size;
+            Ok(())
         }
         Command::Alpc(what) => alpc(what, &snapshot(system)?, out),
         Command::Handle(name) => {
@@ -162,6 +254,14 @@ fn find<'a>(name: Option<&ProcessName>, snapshot: &'a Snapshot) -> Result<Vec<&'
     }
 }
 
+/// The thread with an id, or all.
+fn find_threads(wanted: Option<u32>, snapshot: &Snapshot) -> Result<Vec<&SystemThreadInformation>, Failure> {
+    let threads = snapshot.processes().iter().flat_map(|process| &process.threads);
+    let found: Vec<_> =
+        threads.filter(|t| wanted.is_none_or(|id| u64::from(id) == t.unique_thread)).collect();
+    if found.is_empty() { Err(Failure::Said("no such thread".into())) } else { Ok(found) }
+}
+
 fn is_meant(process: &Process, name: Option<&ProcessName>) -> bool {
     match name {
         None => true,
@@ -181,6 +281,22 @@ fn find_port<'a>(text: &str, snapshot: &'a Snapshot) -> Result<&'a SystemPortInf
     found.ok_or_else(|| Failure::Said(format!("no port '{text}'; '!alpc' lists all")))
 }
 
+fn find_connection_port<'a>(
+    text: &str,
+    snapshot: &'a Snapshot,
+) -> Result<&'a SystemPortInformation, Failure> {
+    let port = find_port(text, snapshot)?;
+    match port.kind {
+        1 => Ok(port),
+        _ => Err(format!("port {} is not a connection port", port.port).into()),
+    }
+}
+
+fn find_message(id: u32, snapshot: &Snapshot) -> Result<&SystemMessageInformation, Failure> {
+    let gone = || Failure::Said(format!("message {id:08x} is neither queued nor pending"));
+    snapshot.message(id).ok_or_else(gone)
+}
+
 fn alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
     match what {
         Alpc::All => alpc_view::write_ports(out, snapshot)?,
@@ -191,16 +307,9 @@ fn alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
             }
         }
         Alpc::Connections(port) => {
-            let port = find_port(port, snapshot)?;
-            if port.kind != 1 {
-                return Err(format!("port {} is not a connection port", port.port).into());
-            }
-            alpc_view::write_connections(out, port, snapshot)?;
+            alpc_view::write_connections(out, find_connection_port(port, snapshot)?, snapshot)?;
         }
-        Alpc::Message(id) => match snapshot.message(*id) {
-            Some(message) => alpc_view::write_message(out, message, snapshot)?,
-            None => return Err(format!("message {id:08x} is neither queued nor pending").into()),
-        },
+        Alpc::Message(id) => alpc_view::write_message(out, find_message(*id, snapshot)?, snapshot)?,
     }
     Ok(())
 }
@@ -250,7 +359,7 @@ fn trace_show<S: System>(filter: &Filter, session: &Session, system: &mut S, out
 }
 
 /// The commands with their arguments and what they do.
-const HELP: &[(&str, &str)] = &[
+pub(crate) const HELP: &[(&str, &str)] = &[
     ("!process [0 | PROCESS] [0 | 7]", "processes; 7 shows threads and why each waits"),
     ("!thread [THREAD]", "threads and why each waits"),
     ("!alpc", "all ALPC ports with the depths of their queues"),
@@ -258,6 +367,7 @@ const HELP: &[(&str, &str)] = &[
     ("!alpc /lpp PROCESS", "the ports a process made, and those it is connected to"),
     ("!alpc /lpc PORT", "the connections of a connection port"),
     ("!alpc /m MESSAGE", "a message (hexadecimal id)"),
+    ("!wait [THREAD]", "whom a thread waits for, and so on; names deadlocks"),
     ("!handle PROCESS", "the handles of a process"),
     ("!vm", "memory, objects and event counts of the kernel"),
     ("!syscalls", "how often each system call was made"),
@@ -266,6 +376,7 @@ const HELP: &[(&str, &str)] = &[
     ("trace status", "records written and lost"),
     ("trace off", "stop recording; the records stay"),
     (".crash", "stop the system with a bugcheck"),
+    (".terminal ROWS [COLUMNS] | off", "page and colour for a terminal of this size, or neither"),
     ("help [COMMAND]", "this page"),
 ];
 
@@ -283,7 +394,7 @@ fn help(topic: Option<&str>, out: &mut dyn Write) -> Outcome {
         Some(_) => Ok(()),
         None => Ok(writeln!(
             out,
-            "PROCESS is an id or an image name, PORT an id or a name; quote what has blanks."
+            "PROCESS is an id or an image name, PORT an id or a name; quote what has blanks. Listings take --json."
         )?),
     }
 }
@@ -368,6 +479,10 @@ mod tests {
             "!handle cmd",
             "!vm",
             "!syscalls",
+            "!wait",
+            "!wait 21",
+            ".terminal 24 80",
+            ".terminal off",
             "trace on",
             "trace show",
             "trace status",
@@ -380,6 +495,37 @@ mod tests {
     }
 
     #[test]
+    fn every_listing_is_valid_json() {
+        for line in [
+            "!process 0 0 --json",
+            "!process cmd 7 --json",
+            "!thread --json",
+            "!thread 21 --json",
+            "!wait --json",
+            "!wait 21 --json",
+            "!alpc --json",
+            "!alpc /g --json",
+            "!alpc /p 8 --json",
+            "!alpc /lpp cmd --json",
+            "!alpc /lpc 8 --json",
+            "!alpc /m 42 --json",
+            "!handle cmd --json",
+            "!vm --json",
+            "!syscalls --json",
+        ] {
+            let (status, text) = go(line);
+            assert_eq!(status, 0, "{line}: {text}");
+            let value: serde_json::Value = serde_json::from_str(&text).expect(line);
+            assert!(value.is_array() || value.is_object(), "{line}: {text}");
+        }
+        let (_, text) = go("!alpc /p 8 --json");
+        let port: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(port["name"], "\\RPC Control\\x");
+        assert_eq!(port["messages"][0]["queue_type"], "ALPC_MSGQUEUE_MAIN");
+        assert_eq!(port["connections"][0]["port"], 10);
+    }
+
+    #[test]
     fn failures_are_said_and_have_a_status() {
         for (line, expected) in [
             ("frob", "unknown command 'frob'; 'help' lists the commands\n"),
@@ -388,6 +534,7 @@ mod tests {
             ("!thread 5", "no such thread\n"),
             ("!alpc /p 77", "no port '77'; '!alpc' lists all\n"),
             ("!alpc /lpc 9", "port 9 is not a connection port\n"),
+            ("!alpc /m 1 --json", "{\"error\":\"message 00000001 is neither queued nor pending\"}\n"),
             ("!alpc /m 1", "message 00000001 is neither queued nor pending\n"),
             ("!handle console", "handles: STATUS_INVALID_CID (0xC000000B)\n"),
             ("trace off", "trace off: STATUS_ACCESS_DENIED (0xC0000022)\n"),

@@ -7,8 +7,10 @@
 //! * [`snapshot`] decodes what NtQuerySystemInformation tells;
 //! * [`names`] knows the names of processes and ports, also of those that are gone;
 //! * [`command`] parses a command line;
-//! * [`process_view`], [`alpc_view`], [`system_view`] and [`trace_view`] print;
-//! * [`execute`] puts them together over the [`System`] trait.
+//! * [`process_view`], [`alpc_view`], [`system_view`] and [`trace_view`] print; [`json`] is what `--json` prints;
+//! * [`wait_chain`] finds out who waits for whom;
+//! * [`execute`] puts them together over the [`System`] trait;
+//! * [`complete`], [`pager`] and [`style`] are for a person at a terminal.
 //!
 //! Ids are decimal, as the shell's `tasklist` shows them, and are taken in hexadecimal with `0x`; message ids are
 //! hexadecimal, as in `!alpc /m`.
@@ -20,13 +22,18 @@ extern crate alloc;
 
 pub mod alpc_view;
 pub mod command;
+pub mod complete;
 pub mod execute;
+pub mod json;
 pub mod names;
+pub mod pager;
 pub mod process_view;
 pub mod ring;
 pub mod snapshot;
+pub mod style;
 pub mod system_view;
 pub mod trace_view;
+pub mod wait_chain;
 
 pub use execute::{System, execute};
 

@@ -10,24 +10,24 @@
 extern crate alloc;
 
 mod kernel;
+mod line;
 
 use core::fmt::{self, Write};
 use core::time::Duration;
-use kd::execute::{Session, execute};
+use kd::complete::complete;
+use kd::execute::{Session, System, execute};
 use kernel::Kernel;
 use libnt::alpc::ConnectionPort;
 use libnt::prelude::*;
 use libnt::proto::kd::{KD_ALL_ACCESS, KD_EXECUTE, Kd as Protocol, Reply, Request, TYPE_KD};
 use libnt::rpc::{self, Caller, Server, Service};
 use libnt::session;
-use tty::editor::{Editor, Event};
-use tty::newline::NewlineMapper;
+use line::{Line, Typed};
+use tty::editor::Event;
 use tty::serial::Serial;
 
 libnt::main!(main);
 
-const PROMPT: &[u8] = b"\x1b]133;A\x07kd> \x1b]133;B\x07";
-const OUTPUT_MARK: &[u8] = b"\x1b]133;C\x07";
 /// How often a serial line without an interrupt is looked at.
 const POLL: Duration = Duration::from_millis(20);
 /// Most text of an answer to a program.
@@ -42,80 +42,6 @@ fn main() -> NtResult {
     let mut console = DebugConsole { line, session: Session::default(), kernel };
     console.greet();
     server.run(&mut console)
-}
-
-/// The serial line with its editor.
-struct Line {
-    serial: Serial,
-    editor: Editor,
-    newline: NewlineMapper,
-    /// What was typed ahead.
-    typed: alloc::collections::VecDeque<u8>,
-}
-
-impl Line {
-    fn new(serial: Serial) -> Self {
-        Self {
-            serial,
-            editor: Editor::default(),
-            newline: NewlineMapper::default(),
-            typed: Default::default(),
-        }
-    }
-
-    fn send(&mut self, text: &[u8]) {
-        let mut out = Vec::with_capacity(text.len() + 16);
-        self.newline.map(text, &mut out);
-        self.serial.send(&out);
-    }
-
-    fn prompt(&mut self) {
-        let mut out = Vec::new();
-        self.editor.begin(PROMPT, true, &mut out);
-        self.send(&out);
-    }
-
-    /// Takes what was typed; gives the next finished line.
-    fn next(&mut self) -> Option<Event> {
-        let mut out = Vec::new();
-        let mut event = None;
-        while event.is_none() {
-            let Some(byte) = self.typed.pop_front() else { break };
-            event = self.editor.feed(byte, &mut out);
-        }
-        self.send(&out);
-        event
-    }
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.send(text.as_bytes());
-        Ok(())
-    }
-}
-
-/// Collects a command's output into larger pieces for the line.
-struct Buffered<'a> {
-    line: &'a mut Line,
-    text: String,
-}
-
-impl Buffered<'_> {
-    fn flush(&mut self) {
-        self.line.send(self.text.as_bytes());
-        self.text.clear();
-    }
-}
-
-impl Write for Buffered<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text.push_str(text);
-        if self.text.len() > 1024 {
-            self.flush();
-        }
-        Ok(())
-    }
 }
 
 /// Text cut to a length.
@@ -141,29 +67,30 @@ struct DebugConsole {
 impl DebugConsole {
     fn greet(&mut self) {
         let Some(line) = &mut self.line else { return };
-        line.send(b"\nAntares debug console; 'help' lists the commands.\n");
-        line.prompt();
+        line.greet(b"\nAntares debug console; 'help' lists the commands.\n");
     }
 
     /// Executes what was typed, command by command.
     fn work(&mut self) {
         let Some(line) = &mut self.line else { return };
-        let mut bytes = Vec::new();
-        line.serial.receive(&mut bytes);
-        line.typed.extend(bytes);
-        while let Some(event) = line.next() {
-            line.send(OUTPUT_MARK);
-            let status = match event {
-                Event::Line(command) => {
-                    let mut out = Buffered { line, text: String::new() };
-                    let status = execute(&command, &mut self.session, &mut self.kernel, &mut out);
-                    out.flush();
-                    status
+        line.receive();
+        while let Some(typed) = line.next() {
+            match typed {
+                Typed::Line(event) => {
+                    line.begin_output(self.session.terminal);
+                    let status = match event {
+                        Event::Line(command) => execute(&command, &mut self.session, &mut self.kernel, line),
+                        Event::Interrupt | Event::EndOfFile => 0,
+                    };
+                    line.end_output(status);
                 }
-                Event::Interrupt | Event::EndOfFile => 0,
-            };
-            line.send(format!("\x1b]133;D;{status}\x07").as_bytes());
-            line.prompt();
+                Typed::Tab(before) => {
+                    // Without a snapshot there are fewer names to offer.
+                    let snapshot = self.kernel.snapshot().unwrap_or_default();
+                    let found = complete(&before, &snapshot, &|_| Vec::new());
+                    line.complete(&found);
+                }
+            }
         }
     }
 }

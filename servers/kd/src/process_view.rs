@@ -93,7 +93,8 @@ fn seconds(time: i64) -> String {
 
 const STATE_WAITING: u32 = 5;
 
-fn state(thread: &SystemThreadInformation) -> String {
+/// A thread's state, with its wait reason.
+pub fn state(thread: &SystemThreadInformation) -> String {
     match thread.thread_state {
         0 => "Initialized".into(),
         1 => "Ready".into(),

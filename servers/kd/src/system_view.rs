@@ -38,7 +38,8 @@ pub fn write_vm(out: &mut dyn Write, counters: &SystemKernelCounters) -> fmt::Re
     field("Processor features", &features(counters.features))
 }
 
-fn features(bits: u64) -> String {
+/// The processor features in use.
+pub fn features(bits: u64) -> String {
     let names = ["SMEP", "SMAP", "UMIP", "NX", "WP", "PCID", "XSAVE", "AVX", "x2APIC"];
     let there: Vec<&str> =
         names.iter().enumerate().filter(|(i, _)| bits >> i & 1 != 0).map(|(_, name)| *name).collect();
@@ -83,7 +84,8 @@ pub fn write_handles(
     Ok(())
 }
 
-fn attributes(bits: u32) -> String {
+/// Handle attributes in words.
+pub fn attributes(bits: u32) -> String {
     let mut text = String::new();
     for (bit, name) in [(OBJ_PROTECT_CLOSE, "protect"), (OBJ_INHERIT, "inherit")] {
         if bits & bit != 0 {
@@ -94,7 +96,8 @@ fn attributes(bits: u32) -> String {
     if text.is_empty() { "-".into() } else { text }
 }
 
-fn detail(entry: &SystemHandleEntry, snapshot: &Snapshot) -> String {
+/// What a handle leads to, in words.
+pub fn detail(entry: &SystemHandleEntry, snapshot: &Snapshot) -> String {
     match u8::try_from(entry.object_type).unwrap_or(0) {
         ty::PROCESS => format!("process {} ({})", entry.detail, snapshot.process_name(entry.detail)),
         ty::THREAD => format!("thread {}", entry.detail),

@@ -6,7 +6,9 @@
 //! line always looks right.
 //!
 //! Keys: arrows, Home and End, Ctrl-A/E/B/F/P/N, Ctrl-Left and Ctrl-Right, Backspace, Delete, Ctrl-H,
-//! Ctrl-D (delete, or end of file on an empty line), Ctrl-K, Ctrl-U, Ctrl-W, Ctrl-L, Ctrl-C.
+//! Ctrl-D (delete, or end of file on an empty line), Ctrl-K, Ctrl-U, Ctrl-W, Ctrl-L, Ctrl-C. Tab asks the
+//! caller for completions ([`Editor::take_tab`], [`Editor::complete`]). A line that begins with a blank is not kept in
+//! the history.
 
 use crate::history::History;
 use crate::keys::{Key, KeyReader};
@@ -16,6 +18,8 @@ use unicode_width::UnicodeWidthChar;
 
 /// Longest line in bytes; more only rings the bell.
 pub const MAX_LINE: usize = 8192;
+/// Most completions that are listed.
+const MAX_LISTED: usize = 200;
 
 /// How a line ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Editor {
     line: String,
     /// Byte index into `line`, always on a character boundary.
     cursor: usize,
+    /// Tab was pressed.
+    tab: bool,
 }
 
 impl Editor {
@@ -68,6 +74,68 @@ impl Editor {
     /// What has been typed so far.
     pub fn line(&self) -> &str {
         &self.line
+    }
+
+    /// What stands before the cursor.
+    pub fn before_cursor(&self) -> &str {
+        &self.line[..self.cursor]
+    }
+
+    /// True once after Tab was pressed. A caller that completes answers with [`Editor::complete`], one that does not with
+    /// [`Editor::refuse_tab`].
+    pub fn take_tab(&mut self) -> bool {
+        core::mem::take(&mut self.tab)
+    }
+
+    /// Nothing can be completed.
+    pub fn refuse_tab(&self, out: &mut Vec<u8>) {
+        bell(out);
+    }
+
+    /// Completes the word that begins at byte `from` of the line and ends at the cursor: puts what all `candidates` begin
+    /// with in its place, and lists them when there are several and nothing was added.
+    pub fn complete(&mut self, from: usize, candidates: &[String], out: &mut Vec<u8>) {
+        let Some(word) = self.line.get(from..self.cursor) else { return bell(out) };
+        let Some(mut common) = common_prefix(candidates) else { return bell(out) };
+        let grows = common.len() > word.len() && common.is_char_boundary(word.len());
+        if candidates.len() == 1 {
+            common.push(' ');
+        } else if !grows {
+            return self.list(candidates, out);
+        }
+        if self.line.len() - word.len() + common.len() > MAX_LINE {
+            return bell(out);
+        }
+        let end = self.cursor;
+        self.go(from, out);
+        self.line.replace_range(from..end, &common);
+        out.extend_from_slice(self.tail().as_bytes());
+        out.extend_from_slice(b"\x1b[K");
+        let tail = width(self.tail());
+        self.cursor = from + common.len();
+        left(tail - width(&self.line[from..self.cursor]), out);
+    }
+
+    /// Shows candidates below the line, and the line again.
+    fn list(&self, candidates: &[String], out: &mut Vec<u8>) {
+        const COLUMNS: usize = 80;
+        right(width(self.tail()), out);
+        out.extend_from_slice(b"\r\n");
+        let longest = candidates.iter().map(|c| width(c)).max().unwrap_or(0) + 2;
+        let across = (COLUMNS / longest).max(1);
+        for row in candidates[..candidates.len().min(MAX_LISTED)].chunks(across) {
+            for candidate in row {
+                out.extend_from_slice(candidate.as_bytes());
+                out.extend(core::iter::repeat_n(b' ', longest - width(candidate)));
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        if candidates.len() > MAX_LISTED {
+            out.extend_from_slice(
+                alloc::format!("and {} more\r\n", candidates.len() - MAX_LISTED).as_bytes(),
+            );
+        }
+        self.show(out);
     }
 
     /// Takes a byte from the terminal. After an event the line is done; [`Editor::begin`] starts the next.
@@ -131,6 +199,7 @@ impl Editor {
                 out.extend_from_slice(b"\x1b[H\x1b[2J");
                 self.show(out);
             }
+            Key::Control(b'I') => self.tab = true,
             Key::Control(_) => bell(out),
         }
         None
@@ -139,7 +208,7 @@ impl Editor {
     fn enter(&mut self, out: &mut Vec<u8>) -> Event {
         right(width(self.tail()), out);
         out.extend_from_slice(b"\r\n");
-        if self.remember {
+        if self.remember && !self.line.starts_with(' ') {
             self.history.add(&self.line);
         }
         Event::Line(core::mem::take(&mut self.line))
@@ -205,6 +274,16 @@ impl Editor {
 /// Columns that a text takes, character by character as terminals count them.
 fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// What all texts begin with; `None` when there are none.
+fn common_prefix(texts: &[String]) -> Option<String> {
+    let (first, rest) = texts.split_first()?;
+    let common = rest.iter().fold(first.as_str(), |common, text| {
+        let same = common.char_indices().zip(text.chars()).take_while(|((_, a), b)| a == b);
+        &common[..same.last().map_or(0, |((at, a), _)| at + a.len_utf8())]
+    });
+    Some(String::from(common))
 }
 
 fn bell(out: &mut Vec<u8>) {

@@ -6,6 +6,7 @@ mod boot;
 mod docs;
 mod editor;
 mod exec;
+mod kd;
 mod programs;
 mod spine;
 
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Case> {
         spine::cases(),
         exec::cases(),
         editor::cases(),
+        kd::cases(),
         docs::cases(),
     ]
     .into_iter()

@@ -246,3 +246,51 @@ fn any_keys_leave_screen_and_line_in_step() {
     }
     assert!(typist.events.len() > 1000);
 }
+
+fn completed(typist: &mut Typist, from: usize, candidates: &[&str]) -> Vec<u8> {
+    assert!(typist.editor.take_tab());
+    assert!(!typist.editor.take_tab());
+    let candidates: Vec<String> = candidates.iter().map(|c| String::from(*c)).collect();
+    let mut out = vec![];
+    typist.editor.complete(from, &candidates, &mut out);
+    typist.screen.feed(&out);
+    typist.check();
+    out
+}
+
+#[test]
+fn tab_completes_the_word_before_the_cursor() {
+    let mut typist = Typist::new();
+    typist.types(b"!alpc /p x\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\t");
+    assert_eq!(typist.editor.before_cursor(), "!alpc");
+    completed(&mut typist, 0, &["!alpcport", "!alpctrace"]);
+    assert_eq!(typist.line(), "!alpc /p x");
+    typist.types(b"\t");
+    completed(&mut typist, 0, &["!alpcports"]);
+    assert_eq!(typist.line(), "!alpcports  /p x");
+    typist.types(b"\x15\xc3\xa4\t");
+    completed(&mut typist, 0, &["äbc1", "äbc2"]);
+    assert_eq!(typist.editor.before_cursor(), "äbc");
+    typist.types(b"\t");
+    assert_eq!(completed(&mut typist, 0, &[]), b"\x07");
+}
+
+#[test]
+fn several_completions_are_listed() {
+    let mut typist = Typist::new();
+    typist.types(b"a\t");
+    completed(&mut typist, 0, &["a", "ab"]);
+    assert_eq!(typist.screen.lines, ["> a", "a   ab  "]);
+    typist.types(b"\t");
+    let many: Vec<String> = (0..MAX_LISTED + 7).map(|i| alloc::format!("a{i}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    completed(&mut typist, 0, &many);
+    assert_eq!(typist.screen.lines.last().unwrap(), "and 7 more");
+}
+
+#[test]
+fn a_line_with_a_blank_in_front_is_not_remembered() {
+    let mut typist = Typist::new();
+    typist.types(b"one\r two\r\x1b[A");
+    assert_eq!(typist.line(), "one");
+}
