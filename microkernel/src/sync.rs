@@ -7,8 +7,9 @@
 /// Atomics. Modules that take them from here are checked on the host with those of a model checker.
 pub use core::sync::atomic;
 
+use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use spin::mutex::{SpinMutex, SpinMutexGuard};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// The order of locks: a lock may be taken while only locks of lower rank are held.
 pub mod rank {
@@ -50,59 +51,86 @@ impl spin::RelaxStrategy for Relax {
     }
 }
 
-/// A spin lock of a given rank.
+/// A spin lock of a given rank. Its first byte is 1 while it is held, for code that opens it after it has left its stack.
+#[repr(C)]
 pub struct Lock<T, const RANK: u32> {
-    inner: SpinMutex<T, Relax>,
+    held: AtomicBool,
+    value: UnsafeCell<T>,
 }
+
+// SAFETY: the lock gives its value to one holder at a time.
+unsafe impl<T: Send, const RANK: u32> Sync for Lock<T, RANK> {}
 
 /// Holds a [`Lock`].
 pub struct Guard<'a, T, const RANK: u32> {
-    inner: SpinMutexGuard<'a, T, Relax>,
+    lock: &'a Lock<T, RANK>,
 }
 
 impl<T, const RANK: u32> Lock<T, RANK> {
     /// An open lock.
     pub const fn new(value: T) -> Self {
-        Self { inner: SpinMutex::new(value) }
+        Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    #[inline(always)]
+    fn take(&self) -> bool {
+        !self.held.swap(true, Ordering::Acquire)
+    }
+
+    fn wait(&self) {
+        while !self.take() {
+            while self.held.load(Ordering::Relaxed) {
+                <Relax as spin::RelaxStrategy>::relax();
+            }
+        }
     }
 
     /// Waits for the lock.
     pub fn lock(&self) -> Guard<'_, T, RANK> {
         #[cfg(debug_assertions)]
         order::acquire(RANK);
-        Guard { inner: self.inner.lock() }
+        self.wait();
+        Guard { lock: self }
     }
 
-    /// Takes the lock if it is open. Never waits, so the order does not matter.
-    #[inline(always)]
-    pub fn try_lock(&self) -> Option<Guard<'_, T, RANK>> {
-        let inner = self.inner.try_lock()?;
-        #[cfg(debug_assertions)]
-        order::acquire_any(RANK);
-        Some(Guard { inner })
-    }
-
-    /// Takes the lock, waiting a short while at most, for a caller that can do without. Answers nothing while it waits.
+    /// Takes the lock, waiting a short while at most, for a caller that can do without. Answers nothing while it waits, so the
+    /// order does not matter.
     #[inline(always)]
     pub fn lock_briefly(&self) -> Option<Guard<'_, T, RANK>> {
-        for _ in 0..1000 {
-            if let Some(guard) = self.try_lock() {
-                return Some(guard);
-            }
-            core::hint::spin_loop();
+        if !self.take() && !self.wait_briefly() {
+            return None;
         }
-        None
+        #[cfg(debug_assertions)]
+        order::acquire_any(RANK);
+        Some(Guard { lock: self })
+    }
+
+    #[cold]
+    fn wait_briefly(&self) -> bool {
+        (0..1000).any(|_| {
+            core::hint::spin_loop();
+            self.take()
+        })
+    }
+
+    /// Takes the lock and opens it again: whoever held it has done so.
+    pub fn pass(&self) {
+        drop(self.lock());
     }
 
     /// Puts a value in without the check of the order, where another lock of the same rank is held and nobody else
     /// can want this one.
     pub fn set_unshared(&self, value: T) {
-        *self.inner.lock() = value;
+        self.wait();
+        // SAFETY: the lock is held.
+        let old = core::mem::replace(unsafe { &mut *self.value.get() }, value);
+        self.held.store(false, Ordering::Release);
+        drop(old);
     }
 
     /// The value, when nobody else can have it.
     pub fn get_mut(&mut self) -> &mut T {
-        self.inner.get_mut()
+        self.value.get_mut()
     }
 
     /// Opens a lock that another context took and whose guard was forgotten.
@@ -112,8 +140,13 @@ impl<T, const RANK: u32> Lock<T, RANK> {
     pub unsafe fn force_unlock(&self) {
         #[cfg(debug_assertions)]
         order::release(RANK);
-        // SAFETY: the caller's contract is the same.
-        unsafe { self.inner.force_unlock() };
+        self.held.store(false, Ordering::Release);
+    }
+
+    /// As [`Lock::force_unlock`] but for the opening, which the caller is about to do.
+    pub fn announce_unlock(&self) {
+        #[cfg(debug_assertions)]
+        order::release(RANK);
     }
 
     /// The value of a lock this processor holds across a context switch.
@@ -123,34 +156,44 @@ impl<T, const RANK: u32> Lock<T, RANK> {
     #[expect(clippy::mut_from_ref, reason = "the lock is held; see the contract")]
     pub unsafe fn held(&self) -> &mut T {
         // SAFETY: exclusive by the caller's contract.
-        unsafe { &mut *self.inner.as_mut_ptr() }
+        unsafe { &mut *self.value.get() }
     }
 }
 
 impl<T, const RANK: u32> Lock<Option<T>, RANK> {
     /// Takes the value out, under the same terms as [`Lock::set_unshared`].
     pub fn take_unshared(&self) -> Option<T> {
-        self.inner.lock().take()
+        self.wait();
+        // SAFETY: the lock is held.
+        let value = unsafe { (*self.value.get()).take() };
+        self.held.store(false, Ordering::Release);
+        value
     }
 }
 
 impl<T, const RANK: u32> Deref for Guard<'_, T, RANK> {
     type Target = T;
+    #[inline(always)]
     fn deref(&self) -> &T {
-        &self.inner
+        // SAFETY: the lock is held while the guard exists.
+        unsafe { &*self.lock.value.get() }
     }
 }
 
 impl<T, const RANK: u32> DerefMut for Guard<'_, T, RANK> {
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
+        // SAFETY: the lock is held while the guard exists, which is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 
-#[cfg(debug_assertions)]
 impl<T, const RANK: u32> Drop for Guard<'_, T, RANK> {
+    #[inline(always)]
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
         order::release(RANK);
+        self.lock.held.store(false, Ordering::Release);
     }
 }
 

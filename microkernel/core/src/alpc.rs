@@ -40,6 +40,7 @@ use crate::table::Table;
 use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_DATAGRAM, LPC_REQUEST};
 use abi::status::NtStatus;
 use alloc::vec::Vec;
+use direct::Kept;
 use limits::{Limits, Usage};
 use reserves::Reserves;
 
@@ -52,8 +53,9 @@ pub struct Waiter {
     pub ticket: u32,
 }
 
-/// Who sent a message.
+/// Who sent a message. Aligned so that it is copied as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(align(8))]
 pub struct Sender {
     /// Process id.
     pub process: u32,
@@ -122,7 +124,7 @@ enum Place {
     Delivering,
     Pending,
     Replied,
-    /// Kept by a connection for its next direct request.
+    /// Kept by a connection for a direct request.
     Idle,
 }
 
@@ -144,6 +146,8 @@ struct Message<B> {
     receiver: Sender,
     sequence: u32,
     place: Place,
+    /// Its connection keeps it for direct requests, and it is nothing else.
+    kept: bool,
     prev: u64,
     next: u64,
     /// The request that the receiver sees as its id: of a call back, that in whose course it is made; of a notice of
@@ -190,6 +194,7 @@ impl<B> Message<B> {
             receiver: Sender { process: 0, thread: 0 },
             sequence: 0,
             place: Place::Reserved,
+            kept: false,
             prev: NO_LINK,
             next: NO_LINK,
             origin: 0,
@@ -241,8 +246,8 @@ struct Connection {
     request: u64,
     close_notice: u64,
     client_notice: u64,
-    /// Message kept for direct requests ([`direct`]); 0 or stale: none.
-    direct: u64,
+    /// Messages kept for direct requests.
+    direct: Kept,
     context: u64,
     client_process: u32,
     server_process: u32,
@@ -388,10 +393,12 @@ pub struct Group<B> {
     main: Queue,
     large: Queue,
     canceled: Queue,
+    /// Messages in these three.
+    queued: u32,
     waiters: Vec<(u64, Waiter)>,
     sequence: u32,
-    /// Message kept for direct requests on server objects; 0 or stale: none.
-    object_direct: u64,
+    /// Messages kept for direct requests on server objects.
+    object_direct: Kept,
     reserves: Reserves<B>,
     limits: Limits,
 }
@@ -411,9 +418,10 @@ impl<B: Body> Group<B> {
             main: EMPTY,
             large: EMPTY,
             canceled: EMPTY,
+            queued: 0,
             waiters: Vec::new(),
             sequence: 0,
-            object_direct: NO_LINK,
+            object_direct: Kept::NONE,
             reserves: Table::new(),
             limits: Limits::new(most),
         }

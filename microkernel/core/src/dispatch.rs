@@ -64,6 +64,8 @@ struct Block {
 
 struct ThreadRec<P> {
     payload: P,
+    /// Not one that was forgotten.
+    in_use: bool,
     state: State,
     reason: u8,
     priority: u8,
@@ -75,6 +77,10 @@ struct ThreadRec<P> {
     blocks: Vec<Block>,
     wait_all: bool,
     parked: bool,
+    /// Parked without a deadline and counted by no completion queue: may be switched to directly.
+    direct: bool,
+    /// Is to end, or belongs to a completion queue: may not be switched from directly.
+    bound: bool,
     ticket: u32,
     woken: u32,
     early_status: u32,
@@ -127,17 +133,16 @@ impl<P> DirectSwitch<'_, P> {
     #[inline(always)]
     pub fn commit(self, ticket: u32, reason: u8) {
         let Self { from, to, .. } = self;
-        to.parked = false;
+        (to.parked, to.direct) = (false, false);
         to.woken = to.ticket;
         to.status = 0;
         to.state = State::Running;
         to.cpu = self.number;
         to.switches = to.switches.wrapping_add(1);
         from.ticket = ticket;
-        from.parked = true;
+        (from.parked, from.direct) = (true, true);
         from.state = State::Waiting;
         from.reason = reason;
-        from.deadline = NEVER;
         self.cpu.current = self.index;
         *self.switches += 1;
     }
@@ -164,7 +169,7 @@ pub struct ThreadInfo {
 
 /// See the module head. `P` is what the kernel needs to switch to a thread.
 pub struct Dispatcher<P> {
-    threads: Vec<Option<ThreadRec<P>>>,
+    threads: Vec<ThreadRec<P>>,
     free_threads: Vec<u32>,
     objects: Vec<Obj>,
     cpus: Vec<Cpu>,
@@ -228,28 +233,25 @@ impl<P: Copy> Dispatcher<P> {
     }
 
     fn rec(&self, thread: u32) -> &ThreadRec<P> {
-        self.threads[thread as usize].as_ref().expect("a live thread index")
+        let rec = &self.threads[thread as usize];
+        debug_assert!(rec.in_use, "a live thread index");
+        rec
     }
 
     fn rec_mut(&mut self, thread: u32) -> &mut ThreadRec<P> {
-        self.threads[thread as usize].as_mut().expect("a live thread index")
+        let rec = &mut self.threads[thread as usize];
+        debug_assert!(rec.in_use, "a live thread index");
+        rec
     }
 
     // ----- threads -------------------------------------------------------------------------------------------
 
     /// Makes a thread record; it does not run before [`Dispatcher::make_ready`].
     pub fn add_thread(&mut self, payload: P, priority: u8, affinity: u64) -> Result<u32, NoMemory> {
-        if self.free_threads.is_empty() {
-            let index = self.threads.len() as u32;
-            self.timers.try_reserve(self.threads.len() + 1 - self.timers.len()).map_err(|_| NoMemory)?;
-            self.free_threads.try_reserve(self.threads.len() + 1).map_err(|_| NoMemory)?;
-            try_push(&mut self.threads, None)?;
-            self.free_threads.push(index);
-        }
-        let index = self.free_threads.pop().ok_or(NoMemory)?;
         let priority = priority.min(PRIORITIES as u8 - 1);
-        self.threads[index as usize] = Some(ThreadRec {
+        let rec = ThreadRec {
             payload,
+            in_use: true,
             state: State::Initialized,
             reason: 0,
             priority,
@@ -261,6 +263,8 @@ impl<P: Copy> Dispatcher<P> {
             blocks: Vec::new(),
             wait_all: false,
             parked: false,
+            direct: false,
+            bound: false,
             ticket: 0,
             woken: 0,
             early_status: 0,
@@ -271,14 +275,25 @@ impl<P: Copy> Dispatcher<P> {
             switches: 0,
             alerts: Alerts::default(),
             membership: Membership::NONE,
-        });
+        };
+        if let Some(index) = self.free_threads.pop() {
+            self.threads[index as usize] = rec;
+            return Ok(index);
+        }
+        let index = self.threads.len() as u32;
+        self.timers.try_reserve(self.threads.len() + 1 - self.timers.len()).map_err(|_| NoMemory)?;
+        self.free_threads.try_reserve(self.threads.len() + 1).map_err(|_| NoMemory)?;
+        try_push(&mut self.threads, rec)?;
         Ok(index)
     }
 
     /// Forgets a thread that never ran or has ended.
     pub fn remove_thread(&mut self, thread: u32) {
         debug_assert!(matches!(self.rec(thread).state, State::Initialized | State::Terminated));
-        self.threads[thread as usize] = None;
+        let rec = self.rec_mut(thread);
+        rec.in_use = false;
+        rec.direct = false;
+        rec.blocks = Vec::new();
         // Room was made when the index was first given out.
         self.free_threads.push(thread);
     }
@@ -290,7 +305,7 @@ impl<P: Copy> Dispatcher<P> {
 
     /// What the kernel gave for this thread, if the index is in use.
     pub fn try_payload(&self, thread: u32) -> Option<P> {
-        self.threads.get(thread as usize)?.as_ref().map(|rec| rec.payload)
+        self.threads.get(thread as usize).filter(|rec| rec.in_use).map(|rec| rec.payload)
     }
 
     /// Replaces what the kernel gave for this thread.
@@ -552,7 +567,8 @@ impl<P: Copy> Dispatcher<P> {
     /// Marks a thread as ending: a wait it is in ends with STATUS_THREAD_IS_TERMINATING, and so does every later one.
     /// Returns the processor it runs on, if it runs.
     pub fn terminate(&mut self, thread: u32) -> Option<u32> {
-        self.rec_mut(thread).terminating = true;
+        let rec = self.rec_mut(thread);
+        (rec.terminating, rec.bound) = (true, true);
         match self.rec(thread).state {
             State::Waiting => {
                 self.end_wait(thread, STATUS_THREAD_IS_TERMINATING, None);
@@ -632,6 +648,7 @@ impl<P: Copy> Dispatcher<P> {
             return Wait::Done(STATUS_TIMEOUT);
         }
         rec.parked = true;
+        rec.direct = deadline == NEVER && rec.membership.is_none();
         self.block(thread, deadline, reason);
         Wait::Blocked
     }
@@ -640,7 +657,7 @@ impl<P: Copy> Dispatcher<P> {
     /// With `hint`, the thread is handed that processor, whose current thread is about to block and schedule; if that does not
     /// happen the next [`Dispatcher::schedule`] or [`Dispatcher::settle`] there queues it.
     pub fn unpark(&mut self, thread: u32, ticket: u32, status: u32, hint: Option<u32>) -> bool {
-        let Some(Some(rec)) = self.threads.get_mut(thread as usize) else { return false };
+        let Some(rec) = self.threads.get_mut(thread as usize).filter(|rec| rec.in_use) else { return false };
         // Tickets only grow: one that is not newer than the last wake-up is used up.
         if ticket.wrapping_sub(rec.woken).cast_signed() <= 0 {
             return false;
@@ -664,17 +681,15 @@ impl<P: Copy> Dispatcher<P> {
     #[inline(always)]
     pub fn begin_switch(&mut self, cpu: u32, from: u32, to: u32, ticket: u32) -> Option<DirectSwitch<'_, P>> {
         let c = self.cpus.get_mut(cpu as usize)?;
-        let both = self.threads.get_disjoint_mut([from as usize, to as usize]);
-        let Ok([Some(from), Some(rec)]) = both else { return None };
+        let Ok([from, rec]) = self.threads.get_disjoint_mut([from as usize, to as usize]) else {
+            return None;
+        };
         if rec.ticket != ticket
-            || !rec.parked
+            || !rec.direct
+            || from.bound
             || rec.affinity >> cpu & 1 == 0
-            || u64::from(c.ready_mask) >> (rec.priority + 1) != 0
+            || (c.ready_mask != 0 && u64::from(c.ready_mask) >> (rec.priority + 1) != 0)
             || c.handoff != NONE
-            || rec.heap != NONE
-            || from.terminating
-            || !from.membership.is_none()
-            || !rec.membership.is_none()
         {
             return None;
         }
@@ -717,6 +732,7 @@ impl<P: Copy> Dispatcher<P> {
         }
         let rec = self.rec_mut(thread);
         rec.status = status;
+        rec.direct = false;
         if core::mem::take(&mut rec.parked) {
             rec.woken = rec.ticket;
         }

@@ -9,6 +9,7 @@
 //! | [`table`] | slots with generations: handles, process and thread ids, ports, messages |
 //! | [`frames`] | which page frames are free |
 //! | [`vad`] | the regions of an address space |
+//! | [`tlb`] | which processors remember what of an address space |
 //! | [`ranges`] | which parts of a whole are taken |
 //! | [`dispatch`] | threads, ready queues, waits, timers, dispatcher objects |
 //! | [`alpc`] | the ALPC state machine of one connection port and its connections |
@@ -29,6 +30,7 @@ pub mod options;
 pub mod ranges;
 pub mod se;
 pub mod table;
+pub mod tlb;
 pub mod vad;
 
 /// A structure could not grow: no memory.

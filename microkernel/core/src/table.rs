@@ -202,6 +202,16 @@ impl<T, const IDX_BITS: u32, const GEN_BITS: u32> Table<T, IDX_BITS, GEN_BITS> {
         }
     }
 
+    /// The entry at an index, and its key.
+    #[inline(always)]
+    pub fn at_mut(&mut self, index: u32) -> Option<(u64, &mut T)> {
+        let slot = self.slots.get_mut(index as usize)?;
+        match &mut slot.entry {
+            Entry::Used(value) => Some((Self::key(slot.generation, index), value)),
+            _ => None,
+        }
+    }
+
     /// Takes the entry with this key out; the key is stale from then on.
     pub fn remove(&mut self, key: u64) -> Option<T> {
         let index = Self::index_of(key);

@@ -184,7 +184,7 @@ impl Thread {
     /// A blocking request, the short way if `direct` and that takes it.
     fn request(&mut self, connection: u64, data: Data, deadline: u64, direct: bool) -> Outcome {
         let role = Role::Client(connection);
-        let (id, status) = match direct.then(|| self.request_directly(role, data)).flatten() {
+        let (id, status) = match direct.then(|| self.request_directly(connection, data)).flatten() {
             Some(id) => (id, NtStatus(self.machine.dispatcher.lock().unwrap().wait_status(self.index))),
             None => {
                 let waiter = self.prepare_park();
@@ -213,10 +213,11 @@ impl Thread {
         }
     }
 
-    fn request_directly(&mut self, role: Role, data: Data) -> Option<u32> {
+    fn request_directly(&mut self, connection: u64, data: Data) -> Option<u32> {
         let machine = self.machine.clone();
         let mut group = machine.group.lock().unwrap();
-        let request = group.begin_direct(role, None)?;
+        let slot = group.prepare_direct(connection)?;
+        let request = group.begin_direct(connection, slot)?;
         let mut d = machine.dispatcher.lock().unwrap();
         let cpu = d.running_on(self.index).unwrap();
         let (to, id) = (request.receiver, request.id);
@@ -298,17 +299,17 @@ impl Thread {
     fn reply_directly(&mut self, id: u32, data: Data) -> Option<Waiter> {
         let machine = self.machine.clone();
         let mut group = machine.group.lock().unwrap();
-        let answer = group.begin_answer(Role::Connection, id)?;
+        let answer = group.begin_answer(0, id)?;
         let mut d = machine.dispatcher.lock().unwrap();
         let cpu = d.running_on(self.index).unwrap();
         let asker = answer.asker;
         let switch = d.begin_switch(cpu, self.index, asker.thread, asker.ticket)?;
         *machine.landing[asker.thread as usize].lock().unwrap() = Some((id, data));
         let waiter = self.prepare_park();
-        let kept = answer.commit(waiter);
+        let is_over = answer.commit(waiter);
         switch.commit(waiter.ticket, 0);
-        if let Some(kept) = kept {
-            group.drop_kept(kept);
+        if is_over {
+            group.drop_answered(id);
         }
         drop(group);
         machine.changed.notify_all();

@@ -10,11 +10,17 @@ use abi::alpc::PORT_MESSAGE_SIZE;
 use antares_core::alpc::ObjectContext;
 use core::cell::Cell;
 
+/// The owner asked for attributes.
+const ATTRIBUTES: u8 = 1;
+/// The owner waits in the middle of what it does the long way, and must go on there.
+const LONG: u8 = 2;
+
 /// See the module head.
 pub struct Landing {
-    /// User addresses of the buffer and of the word for its length, which the next four are about.
+    /// User addresses of the buffer and of the word for its length, and its size, which the next five are about.
     buffer: Cell<u64>,
     length: Cell<u64>,
+    size: Cell<u64>,
     address: Cell<u64>,
     length_address: Cell<u64>,
     /// Payload bytes to the end of the buffer's page, plus one; 0: nothing can land.
@@ -22,12 +28,10 @@ pub struct Landing {
     version: Cell<u64>,
     /// Payload bytes that may be put there, plus one.
     limit: Cell<u64>,
-    /// The owner asked for attributes.
-    attributes: Cell<bool>,
-    /// First word of the header of the message that was put there; 0: none.
+    /// What the owner does with a message besides going on in user mode.
+    more: Cell<u8>,
+    /// First word of the header of the message that was put there; 0: none that the owner must be told of.
     landed: Cell<u64>,
-    /// That of the message last collected.
-    last: Cell<u64>,
     /// Its message id.
     id: Cell<u32>,
     /// What the attributes say; only for an owner that asked for them.
@@ -89,36 +93,37 @@ impl Landing {
         Self {
             buffer: Cell::new(0),
             length: Cell::new(0),
+            size: Cell::new(0),
             address: Cell::new(0),
             length_address: Cell::new(0),
             page_room: Cell::new(0),
             version: Cell::new(u64::MAX),
             limit: Cell::new(0),
-            attributes: Cell::new(false),
+            more: Cell::new(0),
             landed: Cell::new(0),
-            last: Cell::new(0),
             id: Cell::new(0),
             context: Cell::new(Context { process: 0, context: 0, object: None, sequence: 0 }),
         }
     }
 
-    /// The owner, which calls this, is about to park for a message into `buffer`, of at most `room` payload bytes, whose
-    /// length goes to `length`.
-    pub fn open(&self, buffer: u64, length: u64, room: u64, attributes: bool, space: &AddressSpace) {
-        if !self.reopen(buffer, length, room, attributes, space) {
+    /// The owner, which calls this, is about to park for a message into `buffer`, of at most `size` bytes with the header, whose
+    /// length goes to `length`. When it goes on it collects what landed.
+    pub fn open(&self, buffer: u64, length: u64, size: u64, attributes: bool, space: &AddressSpace) {
+        if !self.reopen(buffer, length, size, attributes, space) {
             self.look_up(buffer, length, space);
-            self.limit.set(self.page_room.get().min(room + 1));
-            self.attributes.set(attributes);
+            self.set_size(size);
         }
+        self.more.set(if attributes { LONG | ATTRIBUTES } else { LONG });
     }
 
-    /// As [`Landing::open`], if that was last done for the same addresses and nothing has changed since.
+    /// As [`Landing::open`], if that was last done for the same addresses and nothing has changed since; for an owner that goes
+    /// on in user mode when a message has landed.
     #[inline(always)]
     pub fn reopen(
         &self,
         buffer: u64,
         length: u64,
-        room: u64,
+        size: u64,
         attributes: bool,
         space: &AddressSpace,
     ) -> bool {
@@ -126,9 +131,23 @@ impl Landing {
         {
             return false;
         }
-        self.limit.set(self.page_room.get().min(room + 1));
-        self.attributes.set(attributes);
+        if self.size.get() != size {
+            self.set_size(size);
+        }
+        self.more.set(attributes.into());
         true
+    }
+
+    #[cold]
+    fn set_size(&self, size: u64) {
+        self.size.set(size);
+        let room = size.checked_sub(PORT_MESSAGE_SIZE as u64).map_or(0, |room| room + 1);
+        self.limit.set(self.page_room.get().min(room));
+    }
+
+    /// Size of the buffer that was given last.
+    pub fn size(&self) -> u64 {
+        self.size.get()
     }
 
     #[cold]
@@ -152,7 +171,13 @@ impl Landing {
 
     /// The owner asked for attributes.
     pub fn wants_attributes(&self) -> bool {
-        self.attributes.get()
+        self.more.get() & ATTRIBUTES != 0
+    }
+
+    /// The owner has nothing to do with a message but to go on in user mode, and need not be told of it.
+    #[inline(always)]
+    pub fn is_all(&self) -> bool {
+        self.more.get() == 0
     }
 
     /// Where a message with `length` bytes of payload can be put.
@@ -172,26 +197,15 @@ impl Landing {
     ///
     /// # Safety
     /// As for [`Landing::place`], which gave the place where header and payload lie now.
-    #[inline(always)]
-    pub unsafe fn fill(&self, landed: Landed, context: impl FnOnce() -> Context) {
+    pub unsafe fn fill(&self, landed: Landed, context: Context) {
         self.landed.set(landed.word);
         self.id.set(landed.id);
-        if self.attributes.get() {
-            self.context.set(context());
-        }
+        self.context.set(context);
     }
 
     /// What was put into the buffer, if something was. Only the owner calls this, while it runs.
-    #[inline(always)]
     pub fn collect(&self) -> Option<Landed> {
         let word = self.landed.replace(0);
-        self.last.set(word);
-        (word != 0).then(|| Landed { word, id: self.id.get() })
-    }
-
-    /// What [`Landing::collect`] last said.
-    pub fn last(&self) -> Option<Landed> {
-        let word = self.last.get();
         (word != 0).then(|| Landed { word, id: self.id.get() })
     }
 

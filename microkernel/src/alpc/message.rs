@@ -236,7 +236,7 @@ impl ReceiveBuffer {
         thread.landing.open(
             self.message.address(),
             self.length.address(),
-            self.room as u64,
+            (PORT_MESSAGE_SIZE + self.room) as u64,
             !self.attributes.is_null(),
             &thread.process.space,
         );

@@ -184,6 +184,11 @@ impl Port {
         self.max_length.load(Ordering::Relaxed) as usize
     }
 
+    /// That length, where it is kept.
+    pub const fn longest(&self) -> *const AtomicU32 {
+        &raw const self.max_length
+    }
+
     /// Gives it other limits. The flags stay as they are.
     pub fn set_attributes(&self, attributes: &AlpcPortAttributes) -> Result<(), NtStatus> {
         max_length(attributes)?;

@@ -30,7 +30,7 @@ bitflags::bitflags! {
         const NX = 8;
         /// CR0.WP; every x86-64 processor has it.
         const WP = 16;
-        /// Process-context identifiers. Not switched on here: paging decides.
+        /// Process-context identifiers.
         const PCID = 32;
         /// XSAVE and XRSTOR.
         const XSAVE = 64;
@@ -80,6 +80,11 @@ pub fn features() -> Features {
     let found = detect();
     FEATURES.store(found.bits() | KNOWN, Ordering::Relaxed);
     found
+}
+
+/// True when address spaces can have identifiers in the TLB.
+pub fn has_pcids() -> bool {
+    features().contains(Features::PCID)
 }
 
 fn detect() -> Features {
@@ -192,6 +197,7 @@ const CR4_UMIP: u64 = 1 << 11;
 /// Five-level paging is on.
 pub const CR4_LA57: u64 = 1 << 12;
 const CR4_FSGSBASE: u64 = 1 << 16;
+const CR4_PCIDE: u64 = 1 << 17;
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_SMEP: u64 = 1 << 20;
 const CR4_SMAP: u64 = 1 << 21;
@@ -207,7 +213,7 @@ const XCR0_AVX: u64 = 4;
 /// early, after loading page tables in which the kernel is not in a user page (SMEP, SMAP).
 ///
 /// EFER: SCE, NXE. CR0: WP, NE, MP set, EM and AM clear, TS as found. CR4: SMEP, SMAP, UMIP, PGE, MCE,
-/// OSXSAVE where present, OSFXSR, OSXMMEXCPT, DE; FSGSBASE, PCE, PKE, CET and TSD clear. XCR0: x87,
+/// PCIDE, OSXSAVE where present, OSFXSR, OSXMMEXCPT, DE; FSGSBASE, PCE, PKE, CET and TSD clear. XCR0: x87,
 /// SSE, AVX where present, and nothing more, so that a thread's extended state is bounded and known.
 /// (Intel SDM vol. 3, 2.2.1, 2.5, 2.6.)
 pub fn init_this_cpu() {
@@ -232,14 +238,19 @@ pub fn init_this_cpu() {
         (Features::UMIP, CR4_UMIP),
         (Features::PGE, CR4_PGE),
         (Features::MCE, CR4_MCE),
+        (Features::PCID, CR4_PCIDE),
         (Features::XSAVE, CR4_OSXSAVE),
     ] {
         if features.contains(feature) {
             cr4 |= bit;
         }
     }
-    // SAFETY: every bit set is one that CPUID reported; the paging bits (PAE, LA57, PCIDE) keep their
-    // value.
+    if features.contains(Features::PCID) {
+        // SAFETY: the same tables, with identifier 0.
+        unsafe { write_cr3(read_cr3() & !0xFFF) };
+    }
+    // SAFETY: every bit set is one that CPUID reported; the paging bits PAE and LA57 keep their value, and CR3 has
+    // identifier 0, as setting PCIDE wants it (SDM vol. 3, 4.10.1).
     unsafe { write_cr4(cr4) };
     // AC would lift SMAP; a boot loader may have left it set.
     if features.contains(Features::SMAP) {
@@ -301,12 +312,12 @@ pub fn rdtsc() -> u64 {
 
 /// The time-stamp counter without ordering: for time stamps on fast paths.
 pub fn rdtsc_unordered() -> u64 {
-    let (low, high): (u32, u32);
+    let counter;
     // SAFETY: reads a counter.
     unsafe {
-        asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+        asm!("rdtsc", "shl rdx, 32", "or rax, rdx", out("rax") counter, out("rdx") _, options(nomem, nostack));
     }
-    u64::from(high) << 32 | u64::from(low)
+    counter
 }
 
 macro_rules! control_register {

@@ -1,21 +1,27 @@
 //! System-call entry and exit.
 //!
 //! `syscall` comes here with interrupts off (SFMASK) and on the user's stack. The entry switches to the thread's
-//! kernel stack, saves every general register as a [`TrapFrame`] (the same that traps save, so that threads can be
-//! stopped, inspected and started in one way), and calls [`crate::sys::dispatch`]. It goes back with `sysret` and only the
+//! kernel stack, saves the registers in a [`TrapFrame`] (the same that traps save, so that threads can be
+//! stopped, inspected and started in one way), and calls [`crate::sys::dispatch`]. What a frame has besides is added by who needs
+//! it ([`TrapFrame::complete`]). It goes back with `sysret` and only the
 //! registers that the kernel's code does not keep itself; if there was something to do before user mode, which may have
 //! changed the frame, it goes back as from a trap. Convention: [`abi::syscalls`].
+//!
+//! NtAlpcSendWaitReceivePort is tried on the fast path first ([`crate::alpc::fastpath`]). A thread that parks there leaves nothing on its
+//! kernel stack but the frame and where to go on, so whoever switches to it can send it on to user mode from the frame
+//! alone ([`return_to_user`]).
 //! Sources: Intel SDM vol. 3, 5.8.8 and 2.2.1; AMD APM vol. 2, 6.1.
 
 use crate::alpc::fastpath;
 use crate::arch::cpu::{self, Features};
 use crate::arch::gdt::STAR;
 use crate::arch::idt::TrapFrame;
+use crate::ke::sched::DISPATCHER;
 use crate::ke::trap;
 use abi::alpc::{ALPC_MSGFLG_RELEASE_MESSAGE, ALPC_MSGFLG_SYNC_REQUEST};
 use abi::mm::USER_MAX;
 use abi::syscalls::nr;
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
 const MSR_STAR: u32 = 0xC000_0081;
 const MSR_LSTAR: u32 = 0xC000_0082;
@@ -23,49 +29,42 @@ const MSR_SFMASK: u32 = 0xC000_0084;
 /// TF, IF, DF, IOPL, NT, RF, AC: off in the kernel.
 const SYSCALL_FLAG_MASK: u64 = 0x0005_7700;
 
-// The frame is pushed in the order that `TrapFrame` declares, last field first; its vector is 0x100, which no trap has. GS
-// offsets: `percpu::PerCpu`. `sysret` faults in ring 0 on a non-canonical rcx; user memory ends below the canonical hole
-// (`abi::mm::USER_MAX`), so that no system call returns to one.
+// The numbers are offsets into `TrapFrame` and, behind GS, `percpu::PerCpu`. `sysret` faults in ring 0 on a non-canonical rcx; user memory
+// ends below the canonical hole (`abi::mm::USER_MAX`), so that no system call returns to one.
 //
-// NtAlpcSendWaitReceivePort is tried on the fast path first: with the words of its message and buffer that decide whether
-// that can be, read here because they cost least here. They lie below `USER_MAX` or in the unmapped gap above it.
+// The fast path is called with the words of message and buffer that decide whether it can be taken, read here because they
+// cost least here. They lie below `USER_MAX` or in the unmapped gap above it.
 macro_rules! entry {
-    ($name:literal, $words:literal, $open:literal, $close:literal) => {
+    ($name:literal, $words:literal, $open:literal, $close:literal, $smap:literal) => {
         global_asm!(
             concat!(".global ", $name),
             concat!($name, ":"),
             "swapgs",
             "mov gs:[16], rsp",
             "mov rsp, gs:[8]",
-            "push 0x1b",
-            "push qword ptr gs:[16]",
-            "push r11",
-            "push 0x23",
-            "push rcx",
-            "push 0",
-            "push 0x100",
-            "push rax",
-            "push rbx",
-            "push rcx",
-            "push rdx",
-            "push rsi",
-            "push rdi",
-            "push rbp",
-            "push r8",
-            "push r9",
-            "push r10",
-            "push r11",
-            "push r12",
-            "push r13",
-            "push r14",
-            "push r15",
+            "mov [rsp + 152], r11",
+            "mov r11, gs:[16]",
+            "mov [rsp + 160], r11",
+            "mov [rsp + 136], rcx",
+            "mov [rsp + 112], rax",
+            "mov [rsp + 104], rbx",
+            "mov [rsp + 88], rdx",
+            "mov [rsp + 80], rsi",
+            "mov [rsp + 72], rdi",
+            "mov [rsp + 64], rbp",
+            "mov [rsp + 56], r8",
+            "mov [rsp + 48], r9",
+            "mov [rsp + 40], r10",
+            "mov [rsp + 24], r12",
+            "mov [rsp + 16], r13",
+            "mov [rsp + 8], r14",
+            "mov [rsp], r15",
             "xor ebp, ebp",
             "mov rdi, rsp",
             "cmp eax, {fast}",
             "je 3f",
             "2:",
             "call {dispatch}",
-            "5:",
             // The compiler's code has kept rbx and r12 to r15.
             "mov r10, [rsp + 40]",
             "mov r9, [rsp + 48]",
@@ -101,8 +100,9 @@ macro_rules! entry {
             concat!($words, "_end:"),
             $close,
             "call r11",
-            "bt rax, 32",
-            "jnc 5b",
+            // With 0 in rax: the thread was parked and goes on. Else the call was declined.
+            "test eax, eax",
+            "jz antares_fast_woken",
             "4:",
             "mov rdi, rsp",
             "jmp 2b",
@@ -112,17 +112,44 @@ macro_rules! entry {
             "jmp 4b",
             fast = const nr::NtAlpcSendWaitReceivePort,
             user_max = const USER_MAX,
-            request = sym fastpath::antares_fast_request,
-            reply = sym fastpath::antares_fast_reply,
+            request = sym fastpath::request::<$smap>,
+            reply = sym fastpath::reply::<$smap>,
             sync = const ALPC_MSGFLG_SYNC_REQUEST,
             release = const ALPC_MSGFLG_RELEASE_MESSAGE,
             dispatch = sym antares_syscall,
         );
     };
 }
-entry!("antares_syscall_entry", "antares_message_words", "stac", "clac");
+entry!("antares_syscall_entry", "antares_message_words", "stac", "clac", true);
 // For a processor without SMAP.
-entry!("antares_syscall_entry_plain", "antares_plain_words", "nop", "nop");
+entry!("antares_syscall_entry_plain", "antares_plain_words", "nop", "nop", false);
+
+// With the frame at rsp and the status in rax: to user mode, with every register from the frame.
+global_asm!(
+    "antares_fast_woken:",
+    "xor ebp, ebp",
+    "mov rdi, rsp",
+    "call {woken}",
+    "antares_fast_return:",
+    "mov r15, [rsp]",
+    "mov r14, [rsp + 8]",
+    "mov r13, [rsp + 16]",
+    "mov r12, [rsp + 24]",
+    "mov r10, [rsp + 40]",
+    "mov r9, [rsp + 48]",
+    "mov r8, [rsp + 56]",
+    "mov rbp, [rsp + 64]",
+    "mov rdi, [rsp + 72]",
+    "mov rsi, [rsp + 80]",
+    "mov rdx, [rsp + 88]",
+    "mov rbx, [rsp + 104]",
+    "mov rcx, [rsp + 136]",
+    "mov r11, [rsp + 152]",
+    "mov rsp, [rsp + 160]",
+    "swapgs",
+    "sysretq",
+    woken = sym fastpath::woken,
+);
 
 // rdi = frame: leaves the kernel with every register as the frame has it.
 global_asm!("antares_resume:", "mov rsp, rdi", "jmp antares_trap_return",);
@@ -149,6 +176,27 @@ pub fn fixup(rip: u64) -> Option<u64> {
     ];
     let at = stretches.iter().position(|stretch| stretch.contains(&rip))?;
     Some(failed[at] as usize as u64)
+}
+
+/// Leaves this stack for good, opens the dispatcher lock, and returns to user mode from the frame at the top of the current
+/// thread's kernel stack, which is that of a system call, with STATUS_SUCCESS.
+///
+/// # Safety
+/// The current thread's address space, kernel stack and extended state are in place, and this stack is another's; the lock is
+/// held by this processor, and nothing on this stack below its thread's frame is needed again.
+#[inline(always)]
+pub unsafe fn return_to_user() -> ! {
+    // SAFETY: off the stack before somebody else can get its thread.
+    unsafe {
+        asm!(
+            "mov rsp, gs:[8]",
+            "mov byte ptr [rip + {lock}], 0",
+            "xor eax, eax",
+            "jmp antares_fast_return",
+            lock = sym DISPATCHER,
+            options(noreturn)
+        )
+    }
 }
 
 /// Returns the status; the frame, which nobody changed, has the rest.

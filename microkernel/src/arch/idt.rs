@@ -20,7 +20,7 @@
 //! Sources: Intel SDM vol. 3, 6.10 to 6.14; AMD APM vol. 2, 8.9.
 
 use super::cpu::{self, Features};
-use super::gdt::{IST_DOUBLE_FAULT, IST_MACHINE_CHECK, IST_NMI, KERNEL_CS};
+use super::gdt::{IST_DOUBLE_FAULT, IST_MACHINE_CHECK, IST_NMI, KERNEL_CS, USER_CS, USER_DS};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
@@ -61,7 +61,18 @@ impl TrapFrame {
     pub fn is_user(&self) -> bool {
         self.cs & 3 != 0
     }
+
+    /// Adds to the frame of a system call, which returns `status`, what its entry leaves out.
+    pub fn complete(&mut self, status: u32) {
+        self.rax = status.into();
+        (self.rcx, self.r11) = (self.rip, self.rflags);
+        (self.cs, self.ss) = (USER_CS.into(), USER_DS.into());
+        (self.vector, self.error_code) = (SYSTEM_CALL, 0);
+    }
 }
+
+/// [`TrapFrame::vector`] of a system call, which no trap has.
+pub const SYSTEM_CALL: u64 = 0x100;
 
 // The assembly below counts on these.
 const _: () = {

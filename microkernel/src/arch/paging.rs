@@ -196,14 +196,14 @@ pub fn translate(root: u64, address: u64) -> Option<(u64, u64)> {
 pub fn load(root: u64) {
     let me = percpu::this();
     if me.page_table.load(Ordering::Relaxed) != root {
-        load_other(me, root);
+        load_other(me, root, root);
     }
 }
 
-/// Loads a top-level table that is not loaded on this processor, which is `me`.
+/// Loads a top-level table that is not loaded on this processor, which is `me`: table with identifier, and all of CR3.
 #[inline(always)]
-pub fn load_other(me: &PerCpu, root: u64) {
-    me.page_table.store(root, Ordering::Relaxed);
+pub fn load_other(me: &PerCpu, table: u64, cr3: u64) {
+    me.page_table.store(table, Ordering::Relaxed);
     // SAFETY: every root shares the kernel half.
-    unsafe { cpu::write_cr3(root) };
+    unsafe { cpu::write_cr3(cr3) };
 }

@@ -15,8 +15,8 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 #[repr(C)]
 pub struct PerCpu {
     this: AtomicPtr<PerCpu>,
-    /// Top of the current thread's kernel stack.
-    pub kernel_rsp: AtomicU64,
+    /// Where the current thread's trap frame lies, at the top of its kernel stack.
+    pub kernel_frame: AtomicU64,
     /// Where the system-call entry keeps the user stack pointer for a moment.
     pub user_rsp: AtomicU64,
     current: AtomicPtr<Thread>,
@@ -36,7 +36,7 @@ pub struct PerCpu {
     pub idle_rsp: AtomicU64,
     /// TSC value that the timer is armed for.
     pub armed: AtomicU64,
-    /// Physical address of the loaded top-level page table.
+    /// The loaded top-level page table and its identifier: CR3 without its highest bit.
     pub page_table: AtomicU64,
     /// A thread that ended on this processor and whose stack can be freed (from `Ref::into_raw`).
     pub reap: AtomicPtr<Thread>,
@@ -62,7 +62,7 @@ impl PerCpu {
     const fn new(index: u32) -> Self {
         Self {
             this: AtomicPtr::new(core::ptr::null_mut()),
-            kernel_rsp: AtomicU64::new(0),
+            kernel_frame: AtomicU64::new(0),
             user_rsp: AtomicU64::new(0),
             current: AtomicPtr::new(core::ptr::null_mut()),
             index,
@@ -108,10 +108,10 @@ impl PerCpu {
         self.alpc_fast.store(self.alpc_fast.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Traps and system calls from user mode start on this stack from now on.
+    /// Traps and system calls from user mode start on this stack from now on, with a frame at `frame`.
     #[inline(always)]
-    pub fn set_kernel_stack(&self, top: u64) {
-        self.kernel_rsp.store(top, Ordering::Relaxed);
+    pub fn set_kernel_stack(&self, top: u64, frame: u64) {
+        self.kernel_frame.store(frame, Ordering::Relaxed);
         // SAFETY: set by `set_tables` to a field of tables that are never freed, before the first thread runs.
         unsafe { (*self.rsp0.load(Ordering::Relaxed)).store(top, Ordering::Relaxed) };
     }

@@ -6,7 +6,7 @@
 use crate::arch::idt::TrapFrame;
 use core::arch::{asm, global_asm};
 
-/// Leaves this stack, with where to go on as its last word, its pointer in `*save`, and goes on where the stack `load` was
+/// Leaves this stack, with where to go on as its last word (there RAX is 0), its pointer in `*save`, and goes on where the stack `load` was
 /// left. Every register but the stack and frame pointers may come back changed.
 ///
 /// # Safety
@@ -23,6 +23,7 @@ pub unsafe fn switch_stack(save: *mut u64, load: u64) {
             "push rax",
             "mov [rdi], rsp",
             "mov rsp, rsi",
+            "xor eax, eax",
             "ret",
             "2:",
             "pop rbx",
@@ -36,6 +37,17 @@ pub unsafe fn switch_stack(save: *mut u64, load: u64) {
             clobber_abi("C"),
         );
     }
+}
+
+/// Leaves this stack for good and goes on where the stack `load` was left: as [`switch_stack`] for a thread that has put
+/// aside nothing but its trap frame.
+///
+/// # Safety
+/// As for [`switch_stack`]; nothing on this stack below the trap frame is needed again.
+#[inline(always)]
+pub unsafe fn leave_stack(load: u64) -> ! {
+    // SAFETY: the other side's contract is that of `switch_stack`.
+    unsafe { asm!("mov rsp, {}", "xor eax, eax", "ret", in(reg) load, options(noreturn)) }
 }
 
 // A new thread comes out of `switch_stack` here: it opens the dispatcher lock, checks for termination, and returns to
@@ -62,9 +74,9 @@ extern "C" fn antares_first_run(frame: &mut TrapFrame) {
 /// Lays a new thread's first frame on its kernel stack and returns the stack pointer for [`switch_stack`].
 ///
 /// # Safety
-/// `top` is the top of a mapped, unused kernel stack, aligned to 16.
+/// `top` is the top of a mapped, unused kernel stack, aligned to a page.
 pub unsafe fn prepare(top: u64, frame: TrapFrame) -> u64 {
-    let at = (top - size_of::<TrapFrame>() as u64) & !15;
+    let at = top - size_of::<TrapFrame>() as u64;
     let entry: unsafe extern "C" fn() = antares_thread_start;
     // SAFETY: the caller gives a mapped, unused stack with room for this.
     unsafe {

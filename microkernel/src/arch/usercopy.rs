@@ -116,19 +116,20 @@ fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
 /// user memory or cannot be read now.
 ///
 /// # Safety
-/// `to` must be valid for writes of `count` bytes that nobody else accesses, at most 0x1_0000.
+/// `to` must be valid for writes of `count` bytes that nobody else accesses. `address` lies at most a header above an address
+/// below [`USER_MAX`], and `count` is a message's: a range that goes on behind user space faults in the unmapped gap there, which is
+/// longer. `HAS_SMAP` is true exactly if the processor has SMAP.
 #[must_use]
 #[inline(always)]
-pub unsafe fn take(to: *mut u8, address: u64, count: u64) -> bool {
-    // A range that begins in user space and goes on behind it faults in the unmapped gap at its end, which is longer than
-    // a message (`abi::mm::USER_MAX`).
-    if address >= USER_MAX {
-        return false;
+pub unsafe fn take<const HAS_SMAP: bool>(to: *mut u8, address: u64, count: u64) -> bool {
+    let left: u64;
+    if HAS_SMAP {
+        // SAFETY: sets AC only; SMAP exists.
+        unsafe { asm!("stac", options(nostack)) };
     }
-    // SAFETY: the caller vouches for `to`; the other side is a user range. A fault on it goes on behind the last copy, with
-    // what is left in rcx.
-    let left = opened(|| unsafe {
-        let left: u64;
+    // SAFETY: the caller vouches for `to` and for `address`. A fault there goes on behind the last copy, with what is left in
+    // rcx.
+    unsafe {
         asm!(
             "2:",
             "rep movsq",
@@ -144,8 +145,11 @@ pub unsafe fn take(to: *mut u8, address: u64, count: u64) -> bool {
             inlateout("rsi") address => _,
             options(nostack),
         );
-        left
-    });
+    }
+    if HAS_SMAP {
+        // SAFETY: clears AC only; SMAP exists.
+        unsafe { asm!("clac", options(nostack)) };
+    }
     left == 0
 }
 

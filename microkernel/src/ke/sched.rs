@@ -5,7 +5,7 @@
 //! thread in the kernel is never preempted: it gives the processor up where it blocks, or on its way back to user mode.
 
 use crate::arch::percpu::PerCpu;
-use crate::arch::{apic, cpu, fpu, gdt, percpu, switch, time};
+use crate::arch::{apic, cpu, entry, fpu, gdt, percpu, switch, time};
 use crate::kref::Ref;
 use crate::mm::kernel_root;
 use crate::ps::thread::Thread;
@@ -25,7 +25,9 @@ pub struct ThreadPointer(pub *const Thread);
 // SAFETY: the pointer is only followed while the record exists, which the thread outlives.
 unsafe impl Send for ThreadPointer {}
 
-static DISPATCHER: Lock<Dispatcher<ThreadPointer>, { rank::DISPATCH }> = Lock::new(Dispatcher::new());
+/// Its first byte is known to [`entry::return_to_user`].
+pub(crate) static DISPATCHER: Lock<Dispatcher<ThreadPointer>, { rank::DISPATCH }> =
+    Lock::new(Dispatcher::new());
 
 /// Length of a clock tick in 100 ns: a thread has the processor that long before an equal one's turn.
 const TICK_100NS: u64 = 100_000;
@@ -172,14 +174,7 @@ fn reschedule_for(mut guard: DispatchGuard, thread: u32) -> u32 {
 fn switch_to(me: &PerCpu, previous: *const Thread, next: *const Thread) {
     // SAFETY: both are null or threads with dispatcher records, which the held lock keeps.
     let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
-    let now = cpu::rdtsc_unordered();
-    let since = me.switched_at.load(Ordering::Relaxed);
-    me.switched_at.store(now, Ordering::Relaxed);
-    if let Some(previous) = previous {
-        // Only the processor that runs a thread counts its time.
-        let ticks = &previous.run_ticks;
-        ticks.store(ticks.load(Ordering::Relaxed).wrapping_add(now.wrapping_sub(since)), Ordering::Relaxed);
-    }
+    count_time(me, previous);
     if let Some(area) = previous.and_then(Thread::fpu_area) {
         // SAFETY: the area is the running thread's own, made with the right size.
         unsafe { fpu::save(area) };
@@ -187,31 +182,10 @@ fn switch_to(me: &PerCpu, previous: *const Thread, next: *const Thread) {
     me.set_current(next.map_or(null(), core::ptr::from_ref));
     match next {
         Some(next) => {
-            next.process.space.enter(me, previous.map(|p| &p.process.space));
-            me.set_kernel_stack(next.stack_top());
-            // Always: ring 3 takes the base away by loading a selector, and processes have their TEBs at equal addresses.
-            // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
-            unsafe { cpu::wrmsr(cpu::msr::KERNEL_GS_BASE, next.teb) };
-            match next.fpu_area() {
-                Some(area) => {
-                    fpu::clear_ts();
-                    me.fpu_trap.store(false, Ordering::Relaxed);
-                    // SAFETY: the area holds this thread's saved or clean state.
-                    unsafe { fpu::restore(area) };
-                }
-                None if !me.fpu_trap.load(Ordering::Relaxed) => {
-                    me.fpu_trap.store(true, Ordering::Relaxed);
-                    fpu::set_ts();
-                }
-                None => {}
-            }
+            enter(me, next);
+            load_fpu(me, next);
         }
-        None => {
-            crate::arch::paging::load(kernel_root());
-            if let Some(previous) = previous {
-                previous.process.space.left(me);
-            }
-        }
+        None => crate::arch::paging::load(kernel_root()),
     }
     let save = previous.map_or(me.idle_rsp.as_ptr(), |t| t.saved_rsp.as_ptr());
     let load =
@@ -221,6 +195,46 @@ fn switch_to(me: &PerCpu, previous: *const Thread, next: *const Thread) {
     }
     // SAFETY: `load` was saved by the last switch away from that context, or prepared for a new thread.
     unsafe { switch::switch_stack(save, load) };
+}
+
+/// The thread that leaves this processor (`None`: the idle loop) has run until now.
+#[inline(always)]
+fn count_time(me: &PerCpu, previous: Option<&Thread>) {
+    let now = cpu::rdtsc_unordered();
+    let since = me.switched_at.load(Ordering::Relaxed);
+    me.switched_at.store(now, Ordering::Relaxed);
+    if let Some(previous) = previous {
+        // Only the processor that runs a thread counts its time.
+        let ticks = &previous.run_ticks;
+        ticks.store(ticks.load(Ordering::Relaxed).wrapping_add(now.wrapping_sub(since)), Ordering::Relaxed);
+    }
+}
+
+/// Address space, kernel stack and user GS base of a thread that is about to run.
+#[inline(always)]
+fn enter(me: &PerCpu, next: &Thread) {
+    next.process.space.enter(me);
+    me.set_kernel_stack(next.stack_top(), next.frame);
+    // Always: ring 3 takes the base away by loading a selector, and processes have their TEBs at equal addresses.
+    // SAFETY: the shadow GS base is the user's; TEB addresses are user addresses.
+    unsafe { cpu::wrmsr(cpu::msr::KERNEL_GS_BASE, next.teb) };
+}
+
+/// Extended state of a thread that is about to run.
+fn load_fpu(me: &PerCpu, next: &Thread) {
+    match next.fpu_area() {
+        Some(area) => {
+            fpu::clear_ts();
+            me.fpu_trap.store(false, Ordering::Relaxed);
+            // SAFETY: the area holds this thread's saved or clean state.
+            unsafe { fpu::restore(area) };
+        }
+        None if !me.fpu_trap.load(Ordering::Relaxed) => {
+            me.fpu_trap.store(true, Ordering::Relaxed);
+            fpu::set_ts();
+        }
+        None => {}
+    }
 }
 
 /// First thing on the new side of a switch: reads what `read` wants, frees a thread that ended, opens the lock.
@@ -301,28 +315,58 @@ pub fn lock_for_switch() -> Option<FastGuard> {
     DISPATCHER.lock_briefly()
 }
 
-/// Goes from the current thread to the one that the dispatcher has just made current. Returns when the current thread
-/// runs again.
+/// Goes from the current thread, of which nothing is kept but its trap frame, to the one that the dispatcher has just made
+/// current, and which has nothing to do but to go on in user mode with STATUS_SUCCESS.
+///
+/// The thread that calls this goes on in the same way, or else behind the call of the fast path in [`entry`].
 #[inline(always)]
-pub fn switch_directly(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) {
+pub fn switch_to_user(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) -> ! {
+    leave(guard, me, from, to);
+    DISPATCHER.announce_unlock();
+    // SAFETY: the thread has parked on the fast path, so that its frame is complete; it is current, its address space
+    // and stack are set up. The lock was taken by this processor and its guard forgotten.
+    unsafe { entry::return_to_user() }
+}
+
+/// As [`switch_to_user`], to a thread that goes on in the kernel where it parked.
+pub fn switch_to_kernel(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) -> ! {
+    leave(guard, me, from, to);
+    // SAFETY: saved when the thread left its stack last. The other side opens the lock.
+    unsafe { switch::leave_stack(to.saved_rsp.load(Ordering::Relaxed)) }
+}
+
+#[inline(always)]
+fn leave(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) {
     core::mem::forget(guard);
-    switch_to(me, from, to);
-    if percpu::this().reap.load(Ordering::Relaxed).is_null() {
-        // SAFETY: the lock was taken before the switch and its guard forgotten; this is the side that goes on.
-        unsafe { DISPATCHER.force_unlock() };
-    } else {
-        finish_switch_cold();
+    count_time(me, Some(from));
+    // While the trap is set, whoever runs has no extended state.
+    if !me.fpu_trap.load(Ordering::Relaxed) || to.fpu_area().is_some() {
+        change_fpu(me, from, to);
     }
+    me.set_current(to);
+    enter(me, to);
+    from.saved_rsp.store(from.resume_rsp, Ordering::Relaxed);
 }
 
 #[cold]
-fn finish_switch_cold() {
-    finish_switch(|_| ());
+fn change_fpu(me: &PerCpu, from: &Thread, to: &Thread) {
+    if let Some(area) = from.fpu_area() {
+        // SAFETY: the area is the running thread's own, made with the right size.
+        unsafe { fpu::save(area) };
+    }
+    load_fpu(me, to);
 }
 
-/// Status that the current thread's last wait ended with.
-pub fn last_wait_status() -> NtStatus {
-    NtStatus(lock().wait_status(current().index))
+/// First thing that a thread does which went away by [`switch_to_user`] or [`switch_to_kernel`], and was not sent on to user mode. Returns the status of
+/// its wait.
+pub fn back_from_switch() -> NtStatus {
+    let index = current().index;
+    NtStatus(finish_switch(|d| d.wait_status(index)))
+}
+
+/// Waits until whoever holds the dispatcher lock has opened it.
+pub fn pass() {
+    DISPATCHER.pass();
 }
 
 /// The rest of a wait that the current thread started: blocks if it must. Returns the wait's status.

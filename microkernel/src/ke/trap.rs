@@ -97,7 +97,7 @@ pub fn before_user(frame: &mut TrapFrame) {
 /// has it.
 #[cold]
 pub fn leave(frame: &mut TrapFrame, status: NtStatus) -> ! {
-    frame.rax = u64::from(status.0);
+    frame.complete(status.0);
     before_user(frame);
     // SAFETY: the frame is the current thread's own, at the top of its kernel stack, and nothing below it is needed.
     unsafe { entry::antares_resume(frame) }

@@ -5,8 +5,10 @@
 //! No mapping is ever writable and executable. Frames are freed only after the TLB shoot-down that follows unmapping.
 
 use crate::alpc::view::{self, View};
+use crate::arch::cpu;
 use crate::arch::paging::{self, ADDRESS, CD, NX, OWNED, P, PAGE, U, W, WT};
 use crate::arch::percpu::PerCpu;
+use crate::ke::sched;
 use crate::kref::Ref;
 use crate::mm::section::Section;
 use crate::mm::{frames, kernel_root, phys_to_virt, tlb};
@@ -15,6 +17,7 @@ use crate::sync::{Guard, Lock, rank};
 use abi::NtStatus;
 use abi::mm::*;
 use abi::status::*;
+use antares_core::tlb::{Pcids, Residence};
 use antares_core::vad::{Run, Vads};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,18 +63,14 @@ pub struct Landing {
     pub version: u64,
 }
 
-/// Keeps an address space's mappings as they are.
-pub struct Hold<'a> {
-    _inner: Guard<'a, Inner, { rank::SPACE }>,
-}
+static PCIDS: Lock<Pcids, { rank::LEAF }> = Lock::new(Pcids::new());
 
 /// See the module head.
 pub struct AddressSpace {
     root: u64,
     /// Goes up, under the lock, before a mapping is taken away, made less or pointed at another frame.
     version: AtomicU64,
-    /// Processors that have the tables loaded.
-    pub active: AtomicU64,
+    residence: Residence,
     inner: Lock<Inner, { rank::SPACE }>,
 }
 
@@ -161,25 +160,17 @@ impl AddressSpace {
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         };
         let inner = Inner { quota, vads: Vads::new(), charged: 1, charged_runs: 0, present: 0, dead: false };
-        Ok(Self { root, version: AtomicU64::new(0), active: AtomicU64::new(0), inner: Lock::new(inner) })
+        let pcid = if cpu::has_pcids() { PCIDS.lock().take() } else { 0 };
+        let residence = Residence::new(root, pcid);
+        Ok(Self { root, version: AtomicU64::new(0), residence, inner: Lock::new(inner) })
     }
 
-    /// Loads it on this processor, in place of `previous` if that was loaded.
+    /// Loads it on this processor.
     #[inline(always)]
-    pub fn enter(&self, me: &PerCpu, previous: Option<&Self>) {
-        if me.page_table.load(Ordering::Relaxed) != self.root {
-            self.active.fetch_or(me.bit, Ordering::SeqCst);
-            paging::load_other(me, self.root);
-            if let Some(previous) = previous {
-                previous.left(me);
-            }
+    pub fn enter(&self, me: &PerCpu) {
+        if me.page_table.load(Ordering::Relaxed) != self.residence.table() {
+            paging::load_other(me, self.residence.table(), self.residence.enter(me.bit));
         }
-    }
-
-    /// This processor has loaded another one.
-    #[inline(always)]
-    pub fn left(&self, me: &PerCpu) {
-        self.active.fetch_and(!me.bit, Ordering::SeqCst);
     }
 
     fn lock(&self) -> Result<Guard<'_, Inner, { rank::SPACE }>, NtStatus> {
@@ -206,6 +197,8 @@ impl AddressSpace {
 
     fn mappings_change(&self) {
         self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
+        // Whoever writes through a landing of an older version has done so when it opens the dispatcher lock.
+        sched::pass();
     }
 
     /// Version of the mappings: as long as it does not change, what was mapped stays mapped as it was.
@@ -214,8 +207,8 @@ impl AddressSpace {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Kernel address of user memory that ring 3 could write now without a fault. To be used under [`AddressSpace::hold`]
-    /// with its version.
+    /// Kernel address of user memory that ring 3 could write now without a fault. To be used under the dispatcher lock,
+    /// and only if the space's version is still the landing's then: no mapping goes before that lock is opened.
     pub fn landing(&self, address: u64) -> Option<Landing> {
         let _inner = self.lock().ok()?;
         if !(USER_MIN..USER_MAX).contains(&address) {
@@ -231,13 +224,6 @@ impl AddressSpace {
             room: PAGE - offset,
             version: self.version(),
         })
-    }
-
-    /// Keeps the mappings as they were at `version`. `None`, without waiting, if they changed or are being changed.
-    #[inline(always)]
-    pub fn hold(&self, version: u64) -> Option<Hold<'_>> {
-        let inner = self.inner.try_lock()?;
-        (self.version.load(Ordering::Relaxed) == version).then_some(Hold { _inner: inner })
     }
 
     /// Size and commit.
@@ -340,7 +326,7 @@ impl AddressSpace {
                 true
             });
             if let Some(first) = first {
-                tlb::flush_user(&self.active, self.root, first, (last - first) / PAGE + 1);
+                tlb::flush_user(&self.residence, first, (last - first) / PAGE + 1);
             }
             inner.present -= owned.len() as u64;
             for frame in &owned {
@@ -468,7 +454,7 @@ impl AddressSpace {
             true
         });
         if any {
-            tlb::flush_user(&self.active, self.root, start, (end - start) / PAGE);
+            tlb::flush_user(&self.residence, start, (end - start) / PAGE);
         }
     }
 
@@ -677,7 +663,7 @@ impl AddressSpace {
             inner.present += 1;
         }
         if value & P != 0 {
-            tlb::flush_user(&self.active, self.root, page, 1);
+            tlb::flush_user(&self.residence, page, 1);
         }
         Ok(frame)
     }
@@ -758,7 +744,7 @@ impl AddressSpace {
             };
             self.unmap(&mut self.inner.lock(), start, end);
             at = end;
-            crate::ke::sched::preemption_point();
+            sched::preemption_point();
         }
         let mut inner = self.inner.lock();
         let runs = inner.vads.take();
@@ -781,8 +767,10 @@ impl AddressSpace {
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         self.clear();
-        debug_assert!(self.active.load(Ordering::Relaxed) == 0);
         paging::free_tables(self.root);
+        if self.residence.pcid() != 0 {
+            PCIDS.lock().give_back(self.residence.pcid());
+        }
         self.inner.get_mut().quota.release(Kind::Pages, 1);
     }
 }

@@ -1,19 +1,22 @@
 //! TLB shoot-down: making every processor forget a mapping before its frame is reused (Intel SDM vol. 3, 4.10.5).
 //!
-//! One request at a time. The sender writes the page-table entry first, then asks the processors that have the
-//! address space loaded and waits for all answers. A processor answers from the interrupt, or from wherever it spins
+//! One request at a time. The sender writes the page-table entry first, then asks the processors that may know of the
+//! address space ([`antares_core::tlb`] decides which) and waits for all answers. A processor answers from the interrupt, or from wherever it spins
 //! with interrupts off ([`crate::sync::Relax`]); so nobody waits for somebody who cannot answer.
 
 use crate::arch::{apic, cpu, percpu};
 use crate::mm::kernel_root;
 use crate::sync::{Lock, rank};
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use antares_core::tlb::{Answer, Residence};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 
 const PAGE: u64 = 4096;
 /// More pages than this are forgotten by reloading the page table.
 const SINGLE_PAGES: u64 = 32;
 
 static SENDER: Lock<(), { rank::SHOOTDOWN }> = Lock::new(());
+static OF: AtomicPtr<Residence> = AtomicPtr::new(null_mut());
 static START: AtomicU64 = AtomicU64::new(0);
 static PAGES: AtomicU64 = AtomicU64::new(0);
 static PENDING: AtomicU64 = AtomicU64::new(0);
@@ -31,9 +34,9 @@ fn flush_here(start: u64, pages: u64) {
             cpu::invlpg(start + page * PAGE);
         }
     } else {
-        let root = percpu::this().page_table.load(Ordering::Relaxed);
-        // SAFETY: reloads what is loaded.
-        unsafe { cpu::write_cr3(root) };
+        let loaded = percpu::this().page_table.load(Ordering::Relaxed);
+        // SAFETY: reloads what is loaded, and forgets what is known of it.
+        unsafe { cpu::write_cr3(loaded) };
     }
 }
 
@@ -45,18 +48,31 @@ pub fn answer() {
     }
     let Some(index) = percpu::try_index() else { return };
     if PENDING.load(Ordering::Acquire) >> index & 1 == 1 {
-        flush_here(START.load(Ordering::Relaxed), PAGES.load(Ordering::Relaxed));
+        let of = OF.load(Ordering::Relaxed);
+        // SAFETY: the sender, which has it on loan for longer than it waits for this answer, put it there.
+        let of = unsafe { of.as_ref() };
+        flush_of(of, START.load(Ordering::Relaxed), PAGES.load(Ordering::Relaxed));
         PENDING.fetch_and(!(1 << index), Ordering::Release);
     }
 }
 
-fn flush(active: impl FnOnce() -> u64, start: u64, pages: u64) {
-    // Page-table writes must be visible before we look who has the tables loaded: whoever loads them later sees them.
+/// Forgets pages of an address space, if this processor may know of them (`None`: of the kernel).
+fn flush_of(of: Option<&Residence>, start: u64, pages: u64) {
+    let me = percpu::this();
+    let loaded = me.page_table.load(Ordering::Relaxed);
+    if of.is_none_or(|of| of.answer(me.bit, loaded) == Answer::Forget) {
+        flush_here(start, pages);
+    }
+}
+
+fn flush(of: Option<&Residence>, start: u64, pages: u64) {
+    // Page-table writes must be visible before we look who may know of them: whoever loads the tables later sees them.
     fence(Ordering::SeqCst);
-    let me = percpu::this().index;
-    let others = active() & !(1 << me);
+    let processors = of.map_or_else(|| u64::MAX >> (64 - percpu::count()), Residence::processors);
+    let others = processors & !percpu::this().bit;
     if others != 0 {
         let sender = SENDER.lock();
+        OF.store(of.map_or(null_mut(), |of| core::ptr::from_ref(of).cast_mut()), Ordering::Relaxed);
         START.store(start, Ordering::Relaxed);
         PAGES.store(pages, Ordering::Relaxed);
         PENDING.store(others, Ordering::Release);
@@ -64,28 +80,24 @@ fn flush(active: impl FnOnce() -> u64, start: u64, pages: u64) {
         for index in (0..percpu::count()).filter(|i| others >> i & 1 == 1) {
             apic::send_ipi(percpu::of(index).apic_id.load(Ordering::Relaxed), apic::TLB);
         }
-        flush_here(start, pages);
+        flush_of(of, start, pages);
         while PENDING.load(Ordering::Acquire) != 0 {
             core::hint::spin_loop();
         }
         drop(sender);
-    } else {
-        flush_here(start, pages);
+    } else if of.is_none() || processors != 0 {
+        flush_of(of, start, pages);
     }
 }
 
-/// Forgets user addresses of the address space that the processors in `active` have loaded.
-pub fn flush_user(active: &AtomicU64, root: u64, start: u64, pages: u64) {
-    // The entries were written with plain stores: they must be seen by whoever loads the tables after this look.
-    fence(Ordering::SeqCst);
-    if percpu::this().page_table.load(Ordering::Relaxed) == root || active.load(Ordering::SeqCst) != 0 {
-        flush(|| active.load(Ordering::SeqCst), start, pages);
-    }
+/// Forgets user addresses of an address space.
+pub fn flush_user(of: &Residence, start: u64, pages: u64) {
+    flush(Some(of), start, pages);
 }
 
 /// Forgets kernel addresses everywhere.
 pub fn flush_kernel(start: u64, pages: u64) {
     if kernel_root() != 0 {
-        flush(|| u64::MAX >> (64 - percpu::count()), start, pages);
+        flush(None, start, pages);
     }
 }

@@ -299,7 +299,6 @@ impl Process {
         }
         if !percpu::is_idle() && core::ptr::eq(&raw const *sched::current().process, self) {
             paging::load(kernel_root());
-            self.space.left(crate::arch::percpu::this());
         }
         self.space.clear();
         self.exited.store(crate::system_time() as u64, Ordering::Relaxed);

@@ -83,6 +83,10 @@ pub struct Thread {
     /// Number in the dispatcher.
     pub index: u32,
     stack: KernelStack,
+    /// Where the frame of its system calls and traps from user mode lies: at the top of that stack.
+    pub frame: u64,
+    /// Kernel stack pointer with which it goes on after the call of the fast path in [`crate::arch::entry`].
+    pub resume_rsp: u64,
     /// Kernel stack pointer while it does not run.
     pub saved_rsp: AtomicU64,
     /// TEB address, user GS base.
@@ -197,6 +201,9 @@ impl Thread {
             process: process.clone(),
             sender,
             index,
+            frame: stack.top() - size_of::<TrapFrame>() as u64,
+            // The return address lies below the frame.
+            resume_rsp: stack.top() - size_of::<TrapFrame>() as u64 - 8,
             stack,
             saved_rsp: AtomicU64::new(saved),
             teb,

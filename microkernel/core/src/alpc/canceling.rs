@@ -128,6 +128,7 @@ impl<B: Body> Group<B> {
         self.leave_parent(key);
         let m = self.message(key);
         m.place = Place::Pending;
+        m.kept = false;
         m.cancel = None;
         let (callback, reserve, waiter) = (m.callback, m.reserve, m.waiter);
         let (connection, to_client, sender, owed) = (m.connection, m.to_client, m.sender, m.is_owed_answer());

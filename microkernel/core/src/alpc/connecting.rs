@@ -1,9 +1,10 @@
 //! Connecting: the request, its acceptance or refusal, and a client that gives up.
 
+use super::direct::Kept;
 use super::limits::Usage;
 use super::{
-    Body, Connection, ConnectionState, Effects, Group, Message, NO_COMPLETION, NO_LINK, NO_OBJECT, Place,
-    Queue, Sender, Waiter,
+    Body, Connection, ConnectionState, Effects, Group, Message, NO_COMPLETION, NO_OBJECT, Place, Queue,
+    Sender, Waiter,
 };
 use abi::alpc::{
     LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_CONTINUATION_REQUIRED, LPC_KERNELMODE_MESSAGE,
@@ -34,7 +35,7 @@ impl<B: Body> Group<B> {
                 request: 0,
                 close_notice: 0,
                 client_notice: 0,
-                direct: NO_LINK,
+                direct: Kept::NONE,
                 context: 0,
                 client_process: sender.process,
                 server_process: 0,

@@ -2,18 +2,35 @@
 //!
 //! Used by the kernel's fast path only. The payload never comes here: the kernel copies it from thread to thread, when all
 //! checks are done and before anything is changed. A request made this way is pending from the start, so that the
-//! reply, a death on either side and every query find it as they would any other. A connection keeps a message for
-//! such requests, which is given a new id each time. Everything that is declined goes the long way with the same
-//! result.
+//! reply, a death on either side and every query find it as they would any other.
+//!
+//! A connection keeps messages for such requests ([`Group::prepare_direct`]): idle in between, with a new id each time. An idle
+//! message is proof that its connection is up, since it goes with it; so a sender that remembers which one it used last
+//! ([`Group::begin_direct`]) needs to look at nothing else. Everything that is declined goes the long way with the
+//! same result.
 
 use super::{
-    Body, ConnectionState, Effects, Group, MESSAGE_BITS, Message, NO_LINK, ObjectContext, Place, Role,
-    Sender, Waiter,
+    Body, ConnectionState, Effects, Group, MESSAGE_BITS, Message, ObjectContext, Place, Sender, Waiter,
 };
-use crate::table::{Occupied, Table};
+use crate::table::Occupied;
 use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_REQUEST};
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
 use alloc::vec::Vec;
+
+/// Most messages that a connection keeps for direct requests, and that a port keeps for those on its server objects.
+const MOST_KEPT: usize = 4;
+/// The type of a request.
+const REQUEST: u16 = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
+
+/// Indices of the messages that are kept for direct requests of a connection. An index may be stale: it names a message of
+/// this connection only as long as that one says so itself.
+#[derive(Clone, Copy)]
+pub(super) struct Kept([u32; MOST_KEPT]);
+
+impl Kept {
+    /// None: no message has index 0.
+    pub(super) const NONE: Self = Self([0; MOST_KEPT]);
+}
 
 /// A request that can be handed over directly: all checks are done, nothing is changed.
 pub struct Request<'a, B> {
@@ -23,10 +40,7 @@ pub struct Request<'a, B> {
     pub receiver: Waiter,
     /// Sequence number that it will have.
     pub sequence: u32,
-    /// Port context.
-    pub context: u64,
     message: &'a mut Message<B>,
-    kept: &'a mut u64,
     port_sequence: &'a mut u32,
     waiters: &'a mut Vec<(u64, Waiter)>,
 }
@@ -35,9 +49,11 @@ impl<B> Request<'_, B> {
     /// The receiver has it: it is pending, and `waiter` blocked for the reply.
     #[inline(always)]
     pub fn commit(self, object: Option<ObjectContext>, sender: Sender, waiter: Waiter, receiver: Sender) {
-        *self.kept = NO_LINK;
         let message = self.message;
-        message.object = object;
+        if object.is_some() {
+            // Those of connections never have one.
+            message.object = object;
+        }
         message.sender = sender;
         message.waiter = Some(waiter);
         message.receiver = receiver;
@@ -59,73 +75,102 @@ pub struct Answer<'a, B> {
     /// Its sequence number.
     pub sequence: u32,
     request: Occupied<'a, Message<B>, MESSAGE_BITS, 15>,
-    kept: &'a mut u64,
     filter: u64,
     waiters: &'a mut Vec<(u64, Waiter)>,
 }
 
 impl<B> Answer<'_, B> {
-    /// The sender has its answer: the request is done with, and `waiter` waits on the port for the next. Its connection
-    /// keeps the message, and drops one that it has already.
+    /// The sender has its answer: the request is done with, and `waiter` waits on the port for the next. `true`: the message
+    /// is none that is kept, and [`Group::drop_answered`] must follow.
     #[inline(always)]
-    pub fn commit(self, waiter: Waiter) -> Option<u64> {
+    #[must_use]
+    pub fn commit(self, waiter: Waiter) -> bool {
         // There is room: it was looked at.
         self.waiters.push((self.filter, waiter));
-        self.request.value.place = Place::Idle;
         self.request.value.waiter = None;
-        let other = *self.kept;
-        *self.kept = self.request.renew();
-        (other != NO_LINK).then_some(other)
+        if !self.request.value.kept {
+            return true;
+        }
+        self.request.value.place = Place::Idle;
+        self.request.renew();
+        false
     }
 }
 
 impl<B> Message<B> {
-    /// Nothing has to be looked after when it ends: no part of its body is kept, it has no contexts, no reserve, belongs
-    /// to no chain of call backs, and nobody waits for its end but its sender.
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
+    /// A request to the server, and nothing has to be looked after when it ends: no part of its body is kept, it has no
+    /// contexts, no reserve, belongs to no chain of call backs, and nobody waits for its end but its sender.
+    fn is_plain_request(&self) -> bool {
         let links = self.contexts[0] | self.contexts[1] | self.reserve | self.callback | self.parent;
-        links == 0 && !(self.tracked | self.called) && self.body.is_none()
+        links == 0
+            && !(self.tracked | self.called | self.to_client)
+            && self.body.is_none()
+            && self.kind() == LPC_REQUEST
     }
 }
 
 impl<B: Body> Group<B> {
-    /// A blocking request to the thread that has waited longest, on a client's port or on a server object. `None`: nobody
-    /// waits, something is queued, or the port is not in a state to send.
+    /// The index of a message that a direct request of this connection (0: on a server object) can use; makes one if there is
+    /// none. `None`: the connection is not up, all that it keeps are in use, or there is no memory.
+    #[cold]
+    pub fn prepare_direct(&mut self, connection: u64) -> Option<u32> {
+        let kept = match self.connections.get_mut(connection) {
+            Some(c) if c.state == ConnectionState::Connected => &mut c.direct,
+            None if connection == 0 && !self.closed => &mut self.object_direct,
+            _ => return None,
+        };
+        let mut free = None;
+        for index in &mut kept.0 {
+            match self.messages.at_mut(*index) {
+                Some((_, m)) if m.kept && m.connection == connection => {
+                    if m.place == Place::Idle {
+                        return Some(*index);
+                    }
+                }
+                _ => free = Some(index),
+            }
+        }
+        let free = free?;
+        let message = Message {
+            place: Place::Idle,
+            kept: true,
+            ..Message::new(REQUEST, Sender::default(), connection, false)
+        };
+        // The index is the lower part of a key.
+        let key = self.messages.insert(message).ok()?;
+        *free = (key & ((1 << MESSAGE_BITS) - 1)) as u32;
+        Some(*free)
+    }
+
+    /// A blocking request to the thread that has waited longest, of a connection's client (0: on a server object), with the message
+    /// at `index`. `None`: nobody waits, something is queued, or that is no idle message of the connection.
     #[inline(always)]
-    pub fn begin_direct(&mut self, role: Role, object: Option<&ObjectContext>) -> Option<Request<'_, B>> {
+    pub fn begin_direct(&mut self, connection: u64, index: u32) -> Option<Request<'_, B>> {
         if self.for_server() != 0 {
             return None;
         }
-        let (connection, context, kept) = match (role, object) {
-            (Role::Client(connection), None) => {
-                let c = self.connections.get_mut(connection)?;
-                if c.state != ConnectionState::Connected {
-                    return None;
-                }
-                (connection, c.context, &mut c.direct)
-            }
-            (_, Some(object)) if !self.closed => (NO_LINK, object.context, &mut self.object_direct),
-            _ => return None,
-        };
+        let (key, message) = self.messages.at_mut(index)?;
+        if message.place != Place::Idle || message.connection != connection {
+            return None;
+        }
         let receiver = match self.waiters[..] {
             [(filter, first), ..] if filter == 0 || filter == connection => first,
             _ => return None,
         };
-        if *kept == NO_LINK {
-            *kept = make(&mut self.messages, connection)?;
-        }
-        let message = self.messages.get_mut(*kept)?;
         Some(Request {
-            id: *kept as u32,
+            id: key as u32,
             receiver,
             sequence: self.sequence.wrapping_add(1),
-            context,
             message,
-            kept,
             port_sequence: &mut self.sequence,
             waiters: &mut self.waiters,
         })
+    }
+
+    /// The context that a connection's messages come with.
+    #[cold]
+    pub fn port_context(&self, connection: u64) -> u64 {
+        self.connections.get(connection).map_or(0, |c| c.context)
     }
 
     /// The receiver could not take all of it: the request goes to the front of the queue with `body`, or, without one,
@@ -133,6 +178,7 @@ impl<B: Body> Group<B> {
     pub fn undo_direct(&mut self, id: u32, body: Option<B>, fx: &mut impl Effects) {
         let id = u64::from(id);
         let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Pending) else { return };
+        m.kept = false;
         let connection = m.connection;
         match body {
             Some(body) => {
@@ -148,61 +194,51 @@ impl<B: Body> Group<B> {
         }
     }
 
-    /// A pending request whose sender is blocked, to be answered from a thread that then waits for the next message.
+    /// A pending request whose sender is blocked, to be answered from a thread that then waits for the next message: on the
+    /// server communication port of `connection`, or on the connection port (0).
     /// `None`: it may not be answered through this port, something of it has to be looked after, a receive would find
     /// something, or there is no room to publish the waiter.
     #[inline(always)]
-    pub fn begin_answer(&mut self, role: Role, id: u32) -> Option<Answer<'_, B>> {
-        let filter = match role {
-            Role::Connection if !self.closed && self.for_server() == 0 => 0,
-            Role::Server(connection) => {
-                let c = self.connections.get(connection)?;
-                if c.in_main != 0 || c.state != ConnectionState::Connected {
-                    return None;
-                }
-                connection
+    pub fn begin_answer(&mut self, connection: u64, id: u32) -> Option<Answer<'_, B>> {
+        if connection == 0 {
+            if self.closed || self.for_server() != 0 {
+                return None;
             }
-            _ => return None,
-        };
+        } else if !self.is_quiet(connection) {
+            return None;
+        }
         if self.waiters.len() == self.waiters.capacity() {
             return None;
         }
         let request = self.messages.occupied(u64::from(id))?;
         let message = &*request.value;
-        if message.place != Place::Pending
-            || message.kind() != LPC_REQUEST
-            || message.to_client
-            || !message.is_plain()
-            || (filter != 0 && message.connection != filter)
-        {
+        if message.place != Place::Pending || (connection != 0 && message.connection != connection) {
             return None;
         }
-        let kept = match self.connections.get_mut(message.connection) {
-            Some(c) => &mut c.direct,
-            None => &mut self.object_direct,
-        };
+        // One that is kept is a plain request but for call backs.
+        let kept = message.kept && !message.called && message.callback == 0;
+        if !kept && !message.is_plain_request() {
+            return None;
+        }
+        debug_assert!(message.is_plain_request());
         Some(Answer {
             asker: message.waiter?,
             sequence: message.sequence,
             request,
-            kept,
-            filter,
+            filter: connection,
             waiters: &mut self.waiters,
         })
     }
 
-    /// Drops a message that a connection kept and keeps no more.
-    #[cold]
-    pub fn drop_kept(&mut self, id: u64) {
-        self.messages.discard(id);
+    /// The connection is up, and nothing of it is queued for the server.
+    fn is_quiet(&self, connection: u64) -> bool {
+        let c = self.connections.get(connection);
+        c.is_some_and(|c| c.in_main == 0 && c.state == ConnectionState::Connected)
     }
-}
 
-/// Makes a message for direct requests of a connection (0: on server objects).
-#[cold]
-fn make<B>(messages: &mut Table<Message<B>, MESSAGE_BITS, 15>, connection: u64) -> Option<u64> {
-    let request = LPC_REQUEST | LPC_CONTINUATION_REQUIRED;
-    let message =
-        Message { place: Place::Idle, ..Message::new(request, Sender::default(), connection, false) };
-    messages.insert(message).ok()
+    /// The message that was answered is gone.
+    #[cold]
+    pub fn drop_answered(&mut self, id: u32) {
+        self.messages.discard(u64::from(id));
+    }
 }

@@ -5,17 +5,17 @@ use abi::alpc::LPC_CANCELED;
 use abi::status::*;
 
 impl<B: Body> Group<B> {
-    /// Removes the requests of a connection whose senders block, waking those with `status`, and what receivers hold.
+    /// Removes the requests of a connection whose senders block, waking those with `status`, what receivers hold, and what
+    /// is kept for direct requests.
     fn fail_requests(&mut self, connection: u64, status: NtStatus, fx: &mut impl Effects) {
         let mut index = 0;
         while let Some(id) = self.messages.next_key(index) {
             index = Messages::<B>::index_of(id) + 1;
             let m = self.message(id);
-            if m.connection != connection || matches!(m.place, Place::Reserved | Place::Replied | Place::Idle)
-            {
+            if m.connection != connection || matches!(m.place, Place::Reserved | Place::Replied) {
                 continue;
             }
-            if m.waiter.is_none() && !matches!(m.place, Place::Pending | Place::Posted) {
+            if m.waiter.is_none() && !matches!(m.place, Place::Pending | Place::Posted | Place::Idle) {
                 continue;
             }
             if let Some(m) = self.detach(id, fx) {
@@ -66,9 +66,8 @@ impl<B: Body> Group<B> {
         let Some(c) = self.connections.get(connection).filter(|c| !c.client_open && !c.server_open) else {
             return;
         };
-        let kept = [c.close_notice, c.client_notice, c.direct];
-        for id in kept {
-            if self.messages.get(id).is_some_and(|m| matches!(m.place, Place::Reserved | Place::Idle)) {
+        for id in [c.close_notice, c.client_notice] {
+            if self.messages.get(id).is_some_and(|m| m.place == Place::Reserved) {
                 self.messages.remove(id);
             }
         }

@@ -32,7 +32,7 @@ impl<B: Body> Group<B> {
 
     /// Messages in the queues of the connection port.
     pub(super) const fn for_server(&self) -> u32 {
-        self.main.count + self.large.count + self.canceled.count
+        self.queued
     }
 
     /// Puts a message into the queue for its place.
@@ -68,7 +68,8 @@ impl<B: Body> Group<B> {
                 fx.arrived(c.client_completion, 1);
             }
         } else {
-            if self.for_server() == 1 {
+            self.queued += 1;
+            if self.queued == 1 {
                 fx.readable(self.object, true);
             }
             fx.arrived(self.completion, 1);
@@ -108,7 +109,8 @@ impl<B: Body> Group<B> {
                 );
             }
         } else {
-            if self.for_server() == 0 {
+            self.queued -= 1;
+            if self.queued == 0 {
                 fx.readable(self.object, false);
             }
             if let Some(c) = self.connections.get_mut(connection) {

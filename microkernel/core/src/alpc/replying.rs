@@ -111,6 +111,7 @@ impl<B: Body> Group<B> {
         self.leave_parent(id);
         let m = self.message(id);
         m.message_type = message_type;
+        m.kept = false;
         m.sender = sender;
         let kept = m.body.replace(body);
         if reserve != 0 {

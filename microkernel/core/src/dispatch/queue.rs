@@ -370,7 +370,9 @@ impl<P: Copy> Dispatcher<P> {
             Some(_) => q.running += 1,
             None => q.waiters.push(thread),
         }
-        self.rec_mut(thread).membership = Membership { queue, generation, waits: status.is_none() };
+        let rec = self.rec_mut(thread);
+        rec.membership = Membership { queue, generation, waits: status.is_none() };
+        rec.bound = true;
         match status {
             Some(status) => {
                 self.show(queue);
@@ -468,7 +470,9 @@ impl<P: Copy> Dispatcher<P> {
             return;
         }
         self.member_blocks(thread);
-        self.rec_mut(thread).membership = Membership::NONE;
+        let rec = self.rec_mut(thread);
+        rec.membership = Membership::NONE;
+        rec.bound = rec.terminating;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the kernel takes and opens the dispatcher lock, which all processors share.
 //!
 //! Instruction counts do not show that processors wait for each other, so a profile tells for how many of its instructions
-//! this lock is held. A spin lock's byte is taken by `lock cmpxchg` and opened by a `mov` of 0; both name it relative to the instruction.
+//! this lock is held. A spin lock's byte is taken by `xchg` and opened by a `mov` of 0; both name it relative to the instruction.
 
 use super::source::symbols;
 use crate::error::{Context, Result, message};
@@ -45,20 +45,20 @@ impl Sites {
     }
 
     fn scan(&mut self, code: &[u8], base: u64, lock: u64) {
-        for (at, window) in code.windows(9).enumerate() {
-            let address = base + at as u64;
+        for (at, window) in code.windows(7).enumerate() {
+            let mut address = base + at as u64;
             // The displacement's place and the instruction's length.
             let (sites, displacement, length) = match *window {
-                [0xF0, 0x0F, 0xB0, register, ..] if register & 0xC7 == 5 => (&mut self.takes, 4, 8),
-                [0xF0, 0x40..=0x4F, 0x0F, 0xB0, register, ..] if register & 0xC7 == 5 => {
-                    (&mut self.takes, 5, 9)
-                }
+                [0x86, register, ..] if register & 0xC7 == 5 => (&mut self.takes, 2, 6),
                 [0xC6, 0x05, _, _, _, _, 0, ..] => (&mut self.opens, 2, 7),
                 _ => continue,
             };
             let bytes = [0, 1, 2, 3].map(|byte| window[displacement + byte]);
             let target = address.wrapping_add(length).wrapping_add_signed(i32::from_le_bytes(bytes).into());
             if target == lock {
+                // A prefix for one of the newer registers.
+                let prefix = at > 0 && matches!(code[at - 1], 0x40..=0x4F) && window[0] == 0x86;
+                address -= u64::from(prefix);
                 sites.insert(address);
             }
         }
@@ -74,8 +74,8 @@ mod tests {
         let mut code = vec![0x90; 64];
         let mut put = |at: usize, bytes: &[u8]| code[at..at + bytes.len()].copy_from_slice(bytes);
         // At 0x1000 + offset, with the lock at 0x1100.
-        put(0, &[0xF0, 0x0F, 0xB0, 0x15, 0xF8, 0, 0, 0]);
-        put(16, &[0xF0, 0x40, 0x0F, 0xB0, 0x35, 0xE7, 0, 0, 0]);
+        put(0, &[0x86, 0x15, 0xFA, 0, 0, 0]);
+        put(16, &[0x44, 0x86, 0x1D, 0xE9, 0, 0, 0]);
         put(32, &[0xC6, 0x05, 0xD9, 0, 0, 0, 0]);
         put(48, &[0xC6, 0x05, 0xD9, 0, 0, 0, 0]);
         let mut sites = Sites::default();

@@ -193,6 +193,8 @@ struct World {
     delivered: u32,
     threads: [Doing; THREADS],
     counter: u32,
+    /// Message that a connection's direct request used last.
+    slots: BTreeMap<u64, u32>,
     seen_ids: Vec<u32>,
     seen_notices: Vec<u32>,
     seen_spares: Vec<u32>,
@@ -246,6 +248,7 @@ impl World {
             delivered: 0,
             threads: [Doing::Idle; THREADS],
             counter: 0,
+            slots: BTreeMap::new(),
             seen_ids: vec![0, 0x10001],
             seen_notices: Vec::new(),
             seen_spares: vec![0, 0x8000_0001],

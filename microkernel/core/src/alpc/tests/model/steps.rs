@@ -182,8 +182,20 @@ impl World {
         });
         let gives = !one_in(4, choice);
         let sequence = self.delivered + 1;
-        let begun = self.group.begin_direct(role, object.as_ref());
-        assert_eq!(begun.as_ref().map(|r| r.receiver), receiver.map(|(_, waiter)| waiter));
+        let connection = match (role, object) {
+            (_, Some(_)) => 0,
+            (Role::Client(line), None) => line,
+            _ => return false,
+        };
+        let before = self.slots.get(&connection).copied().filter(|_| one_in(2, choice));
+        let fresh = if before.is_none() { self.group.prepare_direct(connection) } else { None };
+        assert!(fresh.is_none() || line.is_some(), "only a connection that is up has messages for this");
+        let begun = fresh.or(before).and_then(|slot| self.group.begin_direct(connection, slot));
+        if fresh.is_some() || begun.is_some() {
+            // One that was prepared before serves as long as it is the connection's and idle.
+            assert_eq!(begun.as_ref().map(|r| r.receiver), receiver.map(|(_, waiter)| waiter));
+        }
+        self.slots.extend(fresh.map(|slot| (connection, slot)));
         let Some((begun, (_, receiver))) = begun.zip(receiver) else { return false };
         assert_eq!(begun.sequence, sequence);
         if !gives {
@@ -242,7 +254,11 @@ impl World {
         });
         let waiter = found.and_then(|at| self.owed[at].blocked);
         let own = self.waiter(thread);
-        let begun = self.group.begin_answer(role, id);
+        let begun = match role {
+            Role::Connection => self.group.begin_answer(0, id),
+            Role::Server(line) => self.group.begin_answer(line, id),
+            Role::Client(_) => None,
+        };
         let asker = begun.as_ref().map(|a| a.asker);
         if !quiet || waiter.is_none() {
             assert_eq!(asker, None);
@@ -251,8 +267,8 @@ impl World {
         // Without room to publish the waiter it declines.
         assert!(asker.is_none() || asker == waiter, "{asker:?}, not {waiter:?}");
         let Some(((at, waiter), begun)) = found.zip(asker).zip(begun) else { return false };
-        if let Some(other) = begun.commit(own) {
-            self.group.drop_kept(other);
+        if begun.commit(own) {
+            self.group.drop_answered(id);
         }
         self.owed.remove(at);
         self.waiting.push((role, own));
