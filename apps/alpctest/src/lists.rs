@@ -178,18 +178,49 @@ fn full(test: &mut Test) -> NtResult {
 }
 
 fn too_large(test: &mut Test) -> NtResult {
-    let s = Served::new(0x1000, 1, 0)?;
+    let s = Served::new(0x1000, 4, 0)?;
     let mut large = Message::new(0x2000);
-    large.set_length(0x2000)?;
+    let mut small = 0u8;
+    for round in 0..3 {
+        // One that is too large alone, then between others.
+        for _ in 0..round {
+            small += 1;
+            s.send(&[small; 10])?;
+        }
+        large.set_length(0x2000)?;
+        s.pair.client.datagram(&mut large, None)?;
+        small += 1;
+        s.send(&[small; 10])?;
+        test.check("a packet", s.packet()?);
+        let expected: Vec<_> = (small - round..=small).map(|number| vec![number; 10]).collect();
+        test.equal("the others pass it", s.drain(), expected);
+        let mut message = Message::new(0x2000);
+        let got = s.pair.server.receive(&mut message, &mut Attributes::new(), NOW)?;
+        test.equal("received directly", (got, message.payload().len()), (true, 0x2000));
+        while s.packet()? {}
+        test.check("no more", s.list.take().is_none() && poll(&s.pair.server)?.is_none());
+    }
+    // The largest that the list can take, if it is empty, does not pass: it waits, and those behind it.
+    let room = s.list.data_size() - 0x28;
+    s.send(b"out")?;
+    test.check("a packet", s.packet()?);
+    let out = s.list.take();
+    large.set_length(room)?;
     s.pair.client.datagram(&mut large, None)?;
     s.send(b"behind")?;
-    test.check("a packet", s.packet()?);
+    test.check("no packet is lost", s.packet()?);
     test.check("nothing passes it", s.list.take().is_none());
+    drop(out);
+    while s.packet()? {}
+    test.equal("it comes", s.list.take().map(|message| message.payload().len()), Some(room));
+    while s.packet()? {}
+    test.equal("then the next", s.drain(), vec![b"behind".to_vec()]);
+    large.set_length(room + 1)?;
+    s.pair.client.datagram(&mut large, None)?;
+    test.check("a packet", s.packet()?);
+    test.check("one byte more does not come", s.list.take().is_none());
     let mut message = Message::new(0x2000);
-    let got = s.pair.server.receive(&mut message, &mut Attributes::new(), NOW)?;
-    test.equal("received directly", (got, message.payload().len()), (true, 0x2000));
-    test.check("a packet for what comes next", s.packet()?);
-    test.equal("the next", s.drain(), vec![b"behind".to_vec()]);
+    test.check("but directly", s.pair.server.receive(&mut message, &mut Attributes::new(), NOW)?);
     Ok(())
 }
 

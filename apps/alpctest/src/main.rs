@@ -37,6 +37,7 @@ mod query;
 mod reserves;
 mod security;
 mod views;
+mod zones;
 
 use libnt::prelude::*;
 use testkit::Test;
@@ -85,4 +86,5 @@ fn run(test: &mut Test) {
     reserves::run(test);
     limits::run(test);
     query::run(test);
+    zones::run(test);
 }

@@ -447,7 +447,7 @@ pub const ALPC_ASSOCIATE_COMPLETION_PORT_INFORMATION: u32 = 2;
 pub const ALPC_CONNECTED_SID_INFORMATION: u32 = 3;
 /// NtAlpcQueryInformation class 4: [`AlpcServerInformation`].
 pub const ALPC_SERVER_INFORMATION: u32 = 4;
-/// NtAlpcSetInformation class 5: memory for messages.
+/// NtAlpcSetInformation class 5: [`AlpcPortMessageZoneInformation`], memory for payloads that wait to be received.
 pub const ALPC_MESSAGE_ZONE_INFORMATION: u32 = 5;
 /// NtAlpcSetInformation class 6: registers a completion list.
 pub const ALPC_REGISTER_COMPLETION_LIST_INFORMATION: u32 = 6;
@@ -500,6 +500,24 @@ pub struct AlpcServerSessionInformation {
     pub process_id: u32,
 }
 
+/// ALPC_PORT_MESSAGE_ZONE_INFORMATION, 0x10 bytes: NtAlpcSetInformation class 5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AlpcPortMessageZoneInformation {
+    /// Address of the zone, a multiple of the page size, in a view of a section that the caller may write; 0, with size 0,
+    /// takes the port's zone away.
+    pub buffer: u64,
+    /// Its bytes, a multiple of the page size.
+    pub size: u32,
+    /// Padding; anything.
+    pub reserved: u32,
+}
+
+/// Fewest bytes of a message zone.
+pub const ALPC_MESSAGE_ZONE_SMALLEST: u32 = 0x1000;
+/// Most bytes of a message zone.
+pub const ALPC_MESSAGE_ZONE_LARGEST: u32 = 0x10_0000;
+
 /// ALPC_BASIC_INFORMATION, 0x10 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -522,6 +540,7 @@ mod tests {
         assert_eq!(size_of::<AlpcPortAttributes>(), 0x48);
         assert_eq!(size_of::<AlpcSecurityAttr>(), 0x18);
         assert_eq!(size_of::<AlpcTokenAttr>(), 0x18);
+        assert_eq!(size_of::<AlpcPortMessageZoneInformation>(), 0x10);
         assert_eq!(core::mem::offset_of!(AlpcPortAttributes, max_message_length), 0x10);
         assert_eq!(core::mem::offset_of!(AlpcPortAttributes, dup_object_types), 0x40);
         assert_eq!(header_size(0xFE00_0000), 0xA0);

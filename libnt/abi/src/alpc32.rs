@@ -259,6 +259,15 @@ narrow! {
         name_buffer: u32 = 0xC, 0x18, Size;
     }
 
+    /// ALPC_PORT_MESSAGE_ZONE_INFORMATION, 8 bytes.
+    #[repr(C)]
+    AlpcPortMessageZoneInformation32: 0x8, 0x10 {
+        /// Address of the zone.
+        buffer: u32 = 0x0, 0x0, Size;
+        /// Its bytes.
+        size: u32 = 0x4, 0x8, Same(4);
+    }
+
     /// ALPC_PORT_COMPLETION_LIST_INFORMATION, 0x10 bytes.
     #[repr(C)]
     AlpcPortCompletionListInformation32: 0x10, 0x18 {

@@ -186,10 +186,10 @@ macro_rules! for_each_syscall {
             /// Queries a port (classes ALPC_BASIC_INFORMATION, ALPC_CONNECTED_SID_INFORMATION, ALPC_SERVER_INFORMATION, ALPC_SERVER_SESSION_INFORMATION).
             71 NtAlpcQueryInformation(PortHandle: Req<{ty::PORT}, 0>, PortInformationClass: u32, PortInformation: InOut<u8>, Length: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_BUFFER_TOO_SMALL "the SID does not fit", STATUS_PORT_DISCONNECTED "nobody is at the other side"];
-            /// Sets port information; class 2 has the port post to an I/O completion object, classes 6, 7, 8 and 10 are about its
-            /// completion list.
+            /// Sets port information; class 2 has the port post to an I/O completion object, class 5 gives it a message zone, classes
+            /// 6, 7, 8 and 10 are about its completion list.
             72 NtAlpcSetInformation(PortHandle: Req<{ty::PORT}, PORT_ALL_ACCESS>, PortInformationClass: u32, PortInformation: In<u8>, Length: u32)
-                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_PORT_ALREADY_SET "class 2, and the port posts to an I/O completion object already", STATUS_PORT_NOT_SET "a completion list, and the port posts nowhere", STATUS_PORT_ALREADY_HAS_COMPLETION_LIST "class 6, and it has one", STATUS_INVALID_PARAMETER "bad values, or no completion list", STATUS_PORT_CLOSED "the last handle was closed meanwhile"];
+                [STATUS_INVALID_INFO_CLASS "unknown class", STATUS_INFO_LENGTH_MISMATCH "wrong length", STATUS_PORT_ALREADY_SET "class 2, and the port posts to an I/O completion object already; class 5, and it has a zone", STATUS_ACCESS_VIOLATION "a zone that the caller may not write", STATUS_NOT_MAPPED_VIEW "a zone in private memory", STATUS_PORT_NOT_SET "a completion list, and the port posts nowhere", STATUS_PORT_ALREADY_HAS_COMPLETION_LIST "class 6, and it has one", STATUS_INVALID_PARAMETER "bad values, or no completion list or zone", STATUS_PORT_CLOSED "the last handle was closed meanwhile"];
             /// Queries a message: classes 0 and 1, its sender's SID and the state of its sender's token, and class 3, a handle that it
             /// brought, of one that was received and is still to be answered or given back; class 2, how a direct message ended that
             /// was sent on the port.

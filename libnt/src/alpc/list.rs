@@ -83,6 +83,11 @@ impl CompletionList {
         }
     }
 
+    /// Bytes that its messages have room in: attributes, headers and payloads.
+    pub const fn data_size(&self) -> usize {
+        self.data_size as usize
+    }
+
     /// AlpcGetOutstandingCompletionListMessageCount: messages that were written and not given back.
     pub fn outstanding(&self) -> u32 {
         let posted = self.pages.word(POST_COUNT).load(Ordering::Acquire);

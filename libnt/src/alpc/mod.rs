@@ -19,6 +19,7 @@ mod message;
 mod port;
 mod section;
 pub mod security;
+mod zone;
 
 pub use attributes::Attributes;
 pub use list::{CompletionList, ListMessage};

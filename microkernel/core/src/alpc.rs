@@ -99,6 +99,10 @@ pub trait Effects {
 pub trait Body {
     /// Payload bytes.
     fn data_length(&self) -> usize;
+    /// Payload bytes that lie in kernel memory, which is what ports limit.
+    fn pool_length(&self) -> usize {
+        self.data_length()
+    }
     /// Forgets the payload and all that goes with it, but not the memory: a reserve's body is used again.
     fn recycle(&mut self);
 }

@@ -11,6 +11,7 @@
 //! | [`vad`] | the regions of an address space |
 //! | [`tlb`] | which processors remember what of an address space |
 //! | [`ranges`] | which parts of a whole are taken |
+//! | [`granules`] | which granules of a region are taken |
 //! | [`dispatch`] | threads, ready queues, waits, timers, dispatcher objects |
 //! | [`alpc`] | the ALPC state machine of one connection port and its connections |
 //! | [`se`] | identities, privileges, impersonation levels, access checks |
@@ -26,6 +27,7 @@ pub mod acpi;
 pub mod alpc;
 pub mod dispatch;
 pub mod frames;
+pub mod granules;
 pub mod options;
 pub mod ranges;
 pub mod se;

@@ -63,7 +63,9 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
         group.sides.reserve()?;
         let asked = state.connect(me(), body, waiter, object, &mut Fx::new(*sync));
         if let Ok((connection, _)) = asked {
-            group.sides.add(Role::Client(connection), security.as_ref());
+            if let Some(security) = security {
+                group.sides.add(Role::Client(connection), security.clone());
+            }
         }
         asked
     };
@@ -143,7 +145,9 @@ pub fn accept(
         let fx = &mut Fx::new(false);
         let accepted = state.accept(header.message_id, me(), context, object, body, fx);
         if let Ok(connection) = accepted {
-            group.sides.add(Role::Server(connection), security);
+            if let Some(security) = security {
+                group.sides.add(Role::Server(connection), security.clone());
+            }
         }
         accepted
     };

@@ -1,8 +1,10 @@
 //! What is behind one connection port, under its lock; and how the state machine's effects reach the dispatcher.
 
 use crate::alpc::message::Body;
+use crate::alpc::per_port::PerPort;
 use crate::alpc::section::Limits;
-use crate::alpc::security::Sides;
+use crate::alpc::security::PortSecurity;
+use crate::alpc::zone::Zone;
 use crate::arch::percpu;
 use crate::ke::sched::{self, DispatchGuard};
 use crate::kref::Ref;
@@ -42,7 +44,9 @@ pub struct GroupCell {
     /// Who made the connection port.
     pub owner_token: Ref<Token>,
     /// What the communication ports let their peers have of their makers.
-    pub sides: Sides,
+    pub sides: PerPort<Ref<PortSecurity>>,
+    /// Memory for payloads that wait to be received on its ports.
+    pub zones: PerPort<Ref<Zone>>,
     state: Lock<Group<Body>, { rank::GROUP }>,
 }
 
@@ -76,7 +80,8 @@ impl GroupCell {
             traced: AtomicBool::new(crate::trace::matches_port("")),
             owner_traced: AtomicBool::new(crate::trace::is_process_traced(owner)),
             owner_token: sched::current().process.token(),
-            sides: Sides::new(),
+            sides: PerPort::new(),
+            zones: PerPort::new(),
             state: Lock::new(Group::new(id.wrapping_mul(0x9E37), object.unwrap_or(NO_OBJECT), MOST)),
         }
     }

@@ -1,5 +1,5 @@
 //! What has to be done after a message went, but not under the lock under which it went: views that change, and events
-//! of direct messages.
+//! of direct messages; and memory that only a message kept.
 //!
 //! Messages are dropped under the lock of their group. What must follow is put on one list, linked through the things
 //! themselves so that it needs no memory; [`crate::ob::run_deferred`] works it off before the kernel returns to user mode,
@@ -8,6 +8,7 @@
 
 use crate::alpc::direct::Completion;
 use crate::alpc::view::{self, Region};
+use crate::alpc::zone::Zone;
 use crate::kref::Ref;
 use crate::sync::{Lock, Relax, rank};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,6 +19,8 @@ pub enum Later {
     Region(Ref<Region>),
     /// A direct message has been dealt with.
     Completion(Ref<Completion>),
+    /// A payload that lay in a zone is gone, and with it perhaps the zone.
+    Zone(Ref<Zone>),
 }
 
 /// The place in the list of something that can be on it.
@@ -40,6 +43,7 @@ impl Later {
         match self {
             Self::Region(region) => &region.link,
             Self::Completion(completion) => &completion.link,
+            Self::Zone(zone) => &zone.link,
         }
     }
 
@@ -61,6 +65,8 @@ impl Later {
         match self {
             Self::Region(region) => view::settle(region),
             Self::Completion(completion) => completion.tell(),
+            // That it is dropped after this is all.
+            Self::Zone(_) => {}
         }
     }
 }

@@ -146,7 +146,9 @@ impl List {
     fn write_messages(&self, port: &Port, work: &mut Work) -> u32 {
         let bitmap_at = self.base + u64::from(self.layout.bitmap_offset);
         let mut written = 0;
-        if port.group.lock().next_length(port.role).is_none() || self.stopped.load(Ordering::SeqCst) {
+        if port.group.lock().next_length(port.role, usize::MAX).is_none()
+            || self.stopped.load(Ordering::SeqCst)
+        {
             return 0;
         }
         if user::read_bytes(bitmap_at, &mut work.bitmap).is_err() {
@@ -171,8 +173,17 @@ impl List {
 
     /// Writes the next message.
     fn write_next(&self, port: &Port, work: &mut Work) -> Result<Step, NtStatus> {
-        let Some(length) = port.group.lock().next_length(port.role) else { return Ok(Step::Stop) };
         let attribute_size = self.layout.attribute_size as usize;
+        let most = self.layout.data_size as usize - attribute_size - PORT_MESSAGE_SIZE;
+        let next = {
+            let mut group = port.group.lock();
+            if group.pass_over(port.role, most, &mut Fx::new(false)) {
+                // What the list could not take if it were empty is received directly.
+                return Ok(Step::Again);
+            }
+            group.next_length(port.role, most)
+        };
+        let Some(length) = next else { return Ok(Step::Stop) };
         let Some(granule) = work.blocks.take(attribute_size + PORT_MESSAGE_SIZE + length) else {
             return Ok(Step::Stop);
         };
@@ -188,9 +199,9 @@ impl List {
         let received = {
             let mut group = port.group.lock();
             // Another thread may have received it meanwhile.
-            match group.next_length(port.role) {
-                Some(next) if next <= length => group.receive(port.role, length, me(), &mut Fx::new(false)),
-                _ => Received::Empty,
+            match group.next_length(port.role, length) {
+                Some(_) => group.receive(port.role, length, me(), &mut Fx::new(false)),
+                None => Received::Empty,
             }
         };
         let Received::Message(delivery) = received else {

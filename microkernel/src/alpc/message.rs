@@ -5,6 +5,7 @@ use crate::alpc::attributes::{self, Attached, Receiving, Sending};
 use crate::alpc::passing::Handles;
 use crate::alpc::port::Port;
 use crate::alpc::security::MessageSecurity;
+use crate::alpc::zone::Block;
 use crate::arch::usercopy;
 use crate::ke::sched;
 use crate::kref::Ref;
@@ -26,6 +27,8 @@ const MESSAGE_CHARGE: u64 = MESSAGE_COST as u64;
 #[derive(Default)]
 pub struct Body {
     data: Vec<u8>,
+    /// The payload, if it lies in a zone; `data` is empty then.
+    in_zone: Option<Block>,
     attached: Option<Box<Attached>>,
     _charge: Option<Charge>,
     /// A reserve's: its memory is used again.
@@ -34,11 +37,16 @@ pub struct Body {
 
 impl antares_core::alpc::Body for Body {
     fn data_length(&self) -> usize {
+        self.in_zone.as_ref().map_or(self.data.len(), Block::length)
+    }
+
+    fn pool_length(&self) -> usize {
         self.data.len()
     }
 
     fn recycle(&mut self) {
         self.data.clear();
+        self.in_zone = None;
         self.attached = None;
     }
 }
@@ -46,18 +54,13 @@ impl antares_core::alpc::Body for Body {
 impl Body {
     /// An empty body that is charged.
     pub fn empty(quota: &Ref<QuotaBlock>) -> Result<Self, NtStatus> {
-        Ok(Self {
-            data: Vec::new(),
-            attached: None,
-            _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?),
-            reserved: false,
-        })
+        Ok(Self { _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?), ..Self::default() })
     }
 
     /// A body of payload that a receiver got and gives back; not charged.
     pub fn from_user(address: u64, length: usize) -> Result<Self, NtStatus> {
         let data = usercopy::vec_from_user(address, length)?;
-        Ok(Self { data, attached: None, _charge: None, reserved: false })
+        Ok(Self { data, ..Self::default() })
     }
 
     /// A reserve's empty body with room for `length` payload bytes, charged once and for all.
@@ -65,7 +68,7 @@ impl Body {
         let charge = Charge::new(quota, Kind::Pool, MESSAGE_CHARGE + length as u64)?;
         let mut data = Vec::new();
         data.try_reserve_exact(length).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        Ok(Self { data, attached: None, _charge: Some(charge), reserved: true })
+        Ok(Self { data, _charge: Some(charge), reserved: true, ..Self::default() })
     }
 
     /// As [`capture`], into a reserve's body that has the room.
@@ -90,6 +93,7 @@ impl Body {
                 self.data.clear();
             } else {
                 self.data = Vec::new();
+                self.in_zone = None;
             }
             return Some(self);
         }
@@ -147,7 +151,8 @@ pub fn read_header(message: In<PortMessage>, max_length: usize) -> Result<PortMe
     Ok(header)
 }
 
-/// Copies a message's payload and its attributes into a body.
+/// Copies a message's payload and its attributes into a body: of a new message into the zone of who receives it, if that
+/// has one with room.
 pub fn capture(
     message: In<PortMessage>,
     header: &PortMessage,
@@ -156,10 +161,14 @@ pub fn capture(
 ) -> Result<Body, NtStatus> {
     let quota = sched::current().process.quota();
     let length = usize::from(header.data_length);
-    let charge = Charge::new(&quota, Kind::Pool, MESSAGE_CHARGE + length as u64)?;
-    let data = usercopy::vec_from_user(message.address().wrapping_add(PORT_MESSAGE_SIZE as u64), length)?;
+    let payload = message.address().wrapping_add(PORT_MESSAGE_SIZE as u64);
+    let is_new = header.message_id == 0;
+    let in_zone = if is_new { Block::capture(sending, payload, length)? } else { None };
+    let in_pool = if in_zone.is_some() { 0 } else { length };
+    let charge = Charge::new(&quota, Kind::Pool, MESSAGE_CHARGE + in_pool as u64)?;
+    let data = usercopy::vec_from_user(payload, in_pool)?;
     let attached = attributes::capture(attributes, sending)?;
-    Ok(Body { data, attached, _charge: Some(charge), reserved: false })
+    Ok(Body { data, in_zone, attached, _charge: Some(charge), reserved: false })
 }
 
 /// What a receiver is told of a message besides its payload.
@@ -256,18 +265,22 @@ impl ReceiveBuffer {
     /// Copies a message out. On an error nothing has been given to the receiver. Returns the attributes delivered.
     pub fn deliver(&self, port: Option<&Port>, delivery: &mut Delivery<Body>) -> Result<u32, NtStatus> {
         let message_type = delivery.message_type | delivery.body.type_flags();
-        let Body { data, attached, .. } = &mut delivery.body;
+        let length = antares_core::alpc::Body::data_length(&delivery.body);
+        let Body { data, in_zone, attached, .. } = &mut delivery.body;
         let mut mail = Mail {
             context: delivery.context,
             message_context: delivery.message_context,
             object: delivery.object,
             sequence: delivery.sequence,
-            ..Mail::new(delivery.id, message_type, data.len() as u16, delivery.sender)
+            ..Mail::new(delivery.id, message_type, length as u16, delivery.sender)
         };
         mail.header.callback_id = u64::from(delivery.callback_id);
         user::write(self.message, &mail.header)?;
-        if !data.is_empty() && !usercopy::to_user(self.message.address() + PORT_MESSAGE_SIZE as u64, data) {
-            return Err(STATUS_ACCESS_VIOLATION);
+        let payload = self.message.address() + PORT_MESSAGE_SIZE as u64;
+        match in_zone {
+            Some(block) => block.deliver(payload)?,
+            None if data.is_empty() => {}
+            None => user::write_bytes(payload, data)?,
         }
         self.finish(port, &mail, attached.as_deref_mut())
     }

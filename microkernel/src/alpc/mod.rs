@@ -3,7 +3,7 @@
 //! [`group`] holds what is behind one connection port; [`port`] the objects that handles refer to; [`message`] bodies
 //! and their way from and to user memory; [`attributes`] what goes with them besides the payload: [`passing`] handles, [`section`] and
 //! [`view`] memory, [`direct`] and [`behalf`]; [`later`] what must follow when a message goes; [`ops`] sending, receiving, connecting; [`fastpath`] the short way of small
-//! requests and replies between threads that wait, through their [`landing`]es; [`completion`] ports that post to I/O completion objects, [`list`] their messages in shared memory.
+//! requests and replies between threads that wait, through their [`landing`]es; [`zone`] memory for payloads that wait; [`per_port`] what groups find by a port's role; [`completion`] ports that post to I/O completion objects, [`list`] their messages in shared memory.
 
 pub mod attributes;
 pub mod behalf;
@@ -19,8 +19,10 @@ pub mod list;
 pub mod message;
 pub mod ops;
 pub mod passing;
+pub mod per_port;
 pub mod port;
 pub mod route;
 pub mod section;
 pub mod security;
 pub mod view;
+pub mod zone;

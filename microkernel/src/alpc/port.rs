@@ -215,7 +215,8 @@ impl Port {
         completion::dissociate(self);
         self.views.close();
         self.sent.clear();
-        self.group.sides.remove(self.role);
+        drop(self.group.sides.remove(self.role));
+        drop(self.group.zones.remove(self.role));
         forget_id(self.id);
     }
 

@@ -25,7 +25,6 @@ use abi::alpc::*;
 use abi::arg::{In, Out};
 use abi::se::*;
 use abi::status::*;
-use alloc::vec::Vec;
 use antares_core::alpc::{Origin, Role, Sender};
 use antares_core::se::token::{Kind, Level, may_capture};
 use antares_core::table::Table;
@@ -164,66 +163,6 @@ impl Context {
 }
 
 /// A communication port: its connection, and whether it is the client's.
-type Key = (u64, bool);
-
-/// Security of the communication ports of a group.
-pub struct Sides {
-    /// Ascending.
-    list: Lock<Vec<Side>, { rank::LEAF }>,
-}
-
-struct Side {
-    key: Key,
-    security: Ref<PortSecurity>,
-}
-
-fn key_of(role: Role) -> Option<Key> {
-    match role {
-        Role::Connection => None,
-        Role::Client(connection) => Some((connection, true)),
-        Role::Server(connection) => Some((connection, false)),
-    }
-}
-
-impl Sides {
-    /// None.
-    pub const fn new() -> Self {
-        Self { list: Lock::new(Vec::new()) }
-    }
-
-    /// Makes room for one more. To be called, with [`Sides::add`], under the group's lock.
-    pub fn reserve(&self) -> Result<(), NtStatus> {
-        self.list.lock().try_reserve(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
-    }
-
-    /// Takes the security of a port in, for which there is room.
-    pub fn add(&self, role: Role, security: Option<&Ref<PortSecurity>>) {
-        let (Some(key), Some(security)) = (key_of(role), security) else { return };
-        let mut list = self.list.lock();
-        if let Err(at) = list.binary_search_by_key(&key, |side| side.key) {
-            list.insert(at, Side { key, security: security.clone() });
-        }
-    }
-
-    /// The security of a port.
-    pub fn get(&self, role: Role) -> Option<Ref<PortSecurity>> {
-        let key = key_of(role)?;
-        let list = self.list.lock();
-        let at = list.binary_search_by_key(&key, |side| side.key).ok()?;
-        Some(list[at].security.clone())
-    }
-
-    /// The port is gone.
-    pub fn remove(&self, role: Role) {
-        let Some(key) = key_of(role) else { return };
-        let removed = {
-            let mut list = self.list.lock();
-            list.binary_search_by_key(&key, |side| side.key).ok().map(|at| list.remove(at))
-        };
-        drop(removed);
-    }
-}
-
 /// Takes the security of a port that is being made out of its group again, unless the port has been made.
 pub struct Undo<'a> {
     group: Option<&'a GroupCell>,

@@ -112,6 +112,26 @@ fn copy(to: *mut u8, from: *const u8, count: usize) -> bool {
     opened(|| unsafe { antares_user_copy(to, from, count) }) == 0
 }
 
+/// Copies from user memory to a kernel address that others may be writing. `false` if the range is not user memory or
+/// cannot be read.
+///
+/// # Safety
+/// `to` must be valid for writes of `count` bytes, and no reference may reach them.
+#[must_use]
+pub unsafe fn from_user_to(to: *mut u8, address: u64, count: usize) -> bool {
+    is_user_range(address, count) && copy(to, address as *const u8, count)
+}
+
+/// Copies from a kernel address that others may be writing to user memory. `false` if the range is not user memory or
+/// cannot be written.
+///
+/// # Safety
+/// `from` must be valid for reads of `count` bytes, and no exclusive reference may reach them.
+#[must_use]
+pub unsafe fn to_user_from(address: u64, from: *const u8, count: usize) -> bool {
+    is_user_range(address, count) && copy(address as *mut u8, from, count)
+}
+
 /// Copies a message's payload from user memory to a kernel address, bringing nothing in. `false` if some of it is not
 /// user memory or cannot be read now.
 ///

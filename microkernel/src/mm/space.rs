@@ -518,6 +518,32 @@ impl AddressSpace {
         Ok((start, size))
     }
 
+    /// The section whose memory `base..base + size` is, and where in it that begins. Both are multiples of the page size.
+    ///
+    /// # Errors
+    /// STATUS_ACCESS_VIOLATION: something else than one mapping, or ring 3 may not write all of it. STATUS_NOT_MAPPED_VIEW: it
+    /// is private memory. STATUS_INVALID_PARAMETER: a device's memory, or a view of a port section.
+    pub fn section_behind(&self, base: u64, size: u64) -> Result<(Ref<Section>, u64), NtStatus> {
+        let (start, end) = page_range(base, size).map_err(|_| STATUS_ACCESS_VIOLATION)?;
+        let inner = self.lock()?;
+        if !inner.vads.within_one_region(start, end) {
+            return Err(STATUS_ACCESS_VIOLATION);
+        }
+        let mut at = start;
+        while let Some(run) = inner.vads.find(at).filter(|run| run.start < end) {
+            if !run.committed || run.protect != PAGE_READWRITE {
+                return Err(STATUS_ACCESS_VIOLATION);
+            }
+            at = run.end;
+        }
+        let run = inner.vads.find(start).ok_or(STATUS_ACCESS_VIOLATION)?;
+        let (shown, offset) = run.view.as_ref().ok_or(STATUS_NOT_MAPPED_VIEW)?;
+        if shown.owner.is_some() || shown.section.is_device() {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        Ok((shown.section.clone(), offset + (start - run.base)))
+    }
+
     /// Adds a view of `size` bytes, which fits its section; `protect` now, and at most.
     fn insert_view(
         &self,

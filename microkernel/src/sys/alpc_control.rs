@@ -9,6 +9,7 @@ use crate::alpc::message::Body;
 use crate::alpc::ops::{Via, waiting};
 use crate::alpc::passing;
 use crate::alpc::port::{self, Port};
+use crate::alpc::zone;
 use crate::ke::{deadline, sched};
 use crate::kref::Ref;
 use crate::ps::thread::Thread;
@@ -226,7 +227,10 @@ pub fn NtAlpcSetInformation(
             alpc_completion::adjust_concurrency(&port, PortInformation, Length)
         }
         ALPC_COMPLETION_LIST_RUNDOWN_INFORMATION => alpc_completion::run_down(&port, Length),
-        ALPC_MESSAGE_ZONE_INFORMATION => Err(STATUS_NOT_IMPLEMENTED),
+        ALPC_MESSAGE_ZONE_INFORMATION => {
+            zone::set(&port, &user::input(PortInformation, Length)?)?;
+            OK
+        }
         _ => Err(STATUS_INVALID_INFO_CLASS),
     }
 }

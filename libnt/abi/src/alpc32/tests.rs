@@ -128,6 +128,8 @@ fn strings_and_information_go_over() {
     assert_eq!(list.widen::<[u32; 6]>(), Ok([1, 0, 2, 3, 4, 0]));
     let bound = AlpcPortAssociateCompletionPort32 { completion_key: 5, completion_port: 0xFFFF_FFFF };
     assert_eq!(bound.widen::<[u64; 2]>(), Ok([5, u64::MAX]));
+    let zone = AlpcPortMessageZoneInformation32 { buffer: 0x8000_0000, size: 0x1000 };
+    assert_eq!(zone.widen::<[u32; 4]>(), Ok([0x8000_0000, 0, 0x1000, 0]));
 }
 
 #[test]
@@ -230,6 +232,7 @@ proptest! {
         round_trip::<AlpcPortAssociateCompletionPort32>(&bytes);
         round_trip::<AlpcServerInformation32>(&bytes);
         round_trip::<AlpcPortCompletionListInformation32>(&bytes);
+        round_trip::<AlpcPortMessageZoneInformation32>(&bytes);
     }
 
     /// What narrows is what was there: narrowing loses no bit that is not padding.

@@ -10,6 +10,7 @@ use abi::completion::{COMPLETION_LIST_GRANULE, COMPLETION_LIST_HEADER_SIZE};
 use alloc::vec::Vec;
 
 use crate::NoMemory;
+use crate::granules::Granules;
 
 /// Smallest region.
 pub const SMALLEST: u32 = 0x1000;
@@ -82,82 +83,42 @@ impl Layout {
 
 /// The blocks of a region.
 pub struct Blocks {
-    granules: u32,
+    granules: Granules,
     /// Most blocks out: one entry of the ring stays empty.
     most: usize,
-    used: Vec<u64>,
     /// First granule and count of each block that is out.
     out: Vec<(u32, u32)>,
-    /// Where to look first.
-    cursor: u32,
 }
 
 impl Blocks {
     /// None out. All memory that it ever needs.
     pub fn new(layout: &Layout) -> Result<Self, NoMemory> {
-        let (mut used, mut out) = (Vec::new(), Vec::new());
+        let mut out = Vec::new();
         let most = layout.entries() as usize - 1;
-        used.try_reserve_exact(layout.bitmap_size as usize / 8).map_err(|_| NoMemory)?;
-        used.resize(layout.bitmap_size as usize / 8, 0);
         out.try_reserve_exact(most).map_err(|_| NoMemory)?;
-        Ok(Self { granules: layout.granules(), most, used, out, cursor: 0 })
+        Ok(Self { granules: Granules::new(layout.granules())?, most, out })
     }
 
     /// Kernel memory of the blocks of such a region.
     pub const fn bytes(layout: &Layout) -> u64 {
-        layout.bitmap_size as u64 + layout.entries() as u64 * 8
-    }
-
-    fn is_used(&self, granule: u32) -> bool {
-        self.used[granule as usize / 64] >> (granule % 64) & 1 == 1
-    }
-
-    fn mark(&mut self, first: u32, count: u32, used: bool) {
-        for granule in first..first + count {
-            let word = &mut self.used[granule as usize / 64];
-            let bit = 1 << (granule % 64);
-            *word = if used { *word | bit } else { *word & !bit };
-        }
-    }
-
-    /// First granule of `count` free ones at or after `from` and before `end`.
-    fn find(&self, count: u32, from: u32, end: u32) -> Option<u32> {
-        let (mut first, mut at) = (from, from);
-        while at < end {
-            if at.is_multiple_of(64) && self.used[at as usize / 64] == u64::MAX {
-                at += 64;
-                first = at;
-                continue;
-            }
-            if self.is_used(at) {
-                first = at + 1;
-            } else if at + 1 - first == count {
-                return Some(first);
-            }
-            at += 1;
-        }
-        None
+        Granules::bytes(layout.granules()) + layout.entries() as u64 * 8
     }
 
     /// Takes a block of so many bytes; its first granule.
     pub fn take(&mut self, bytes: usize) -> Option<u32> {
         let count = u32::try_from(bytes).ok()?.div_ceil(COMPLETION_LIST_GRANULE).max(1);
-        if self.out.len() >= self.most || count > self.granules {
+        if self.out.len() >= self.most {
             return None;
         }
-        let found = self.find(count, self.cursor, self.granules);
-        let first = found.or_else(|| self.find(count, 0, self.granules))?;
-        self.mark(first, count, true);
+        let first = self.granules.take(count)?;
         self.out.push((first, count));
-        self.cursor = first + count;
         Some(first)
     }
 
     /// Gives the block that was taken last back.
     pub fn untake(&mut self) {
         if let Some((first, count)) = self.out.pop() {
-            self.mark(first, count, false);
-            self.cursor = first;
+            self.granules.untake(first, count);
         }
     }
 
@@ -169,7 +130,7 @@ impl Blocks {
             if kept {
                 at += 1;
             } else {
-                self.mark(first, count, false);
+                self.granules.give_back(first, count);
                 self.out.swap_remove(at);
             }
         }
@@ -266,7 +227,7 @@ mod tests {
                     }
                 }
                 for (granule, used) in seen.iter().enumerate() {
-                    assert_eq!(blocks.is_used(granule as u32), *used);
+                    assert_eq!(blocks.granules.is_taken(granule as u32), *used);
                 }
             }
         }

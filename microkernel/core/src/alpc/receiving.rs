@@ -92,12 +92,26 @@ impl<B: Body> Group<B> {
         }
     }
 
-    /// Payload bytes of what a receive into a buffer with enough room would hand out; `None` when there is nothing.
-    pub fn next_length(&self, role: Role) -> Option<usize> {
-        match self.next_for(role, usize::MAX) {
+    /// Payload bytes of what a receive into a buffer of `room` bytes would hand out; `None` when there is nothing that fits.
+    pub fn next_length(&self, role: Role, room: usize) -> Option<usize> {
+        match self.next_for(role, room) {
             Next::Message(id) => Some(self.messages.get(id)?.body.as_ref().map_or(0, B::data_length)),
             _ => None,
         }
+    }
+
+    /// If the next message of the main queue is one that no buffer of `room` bytes could take, it goes to the large-message
+    /// queue, where it is in nobody's way. `false`: it is not.
+    pub fn pass_over(&mut self, role: Role, room: usize, fx: &mut impl Effects) -> bool {
+        let Next::TooLarge(id) = self.next_for(role, room) else { return false };
+        self.set_large(id, fx);
+        true
+    }
+
+    fn set_large(&mut self, id: u64, fx: &mut impl Effects) {
+        let quiet = &mut Quiet(fx);
+        self.unlink(id, quiet);
+        self.link(id, Place::Large, false, quiet);
     }
 
     /// Starts to receive the next message for a port into a buffer of `room` payload bytes. One that is too large goes to
@@ -126,9 +140,7 @@ impl<B: Body> Group<B> {
                 return end.map_or(Received::Empty, Received::Status);
             }
             Next::TooLarge(id) => {
-                let quiet = &mut Quiet(fx);
-                self.unlink(id, quiet);
-                self.link(id, Place::Large, false, quiet);
+                self.set_large(id, fx);
                 self.message(id).body.as_ref().map_or(0, B::data_length)
             }
             Next::Needs(length) => length,

@@ -93,7 +93,7 @@ impl<B: Body> Group<B> {
         let process = post.sender.process;
         let cost = match post.waiter {
             Some(_) => 0,
-            None => self.count(connection, to_client, process, body.data_length())?,
+            None => self.count(connection, to_client, process, body.pool_length())?,
         };
         let message = Message { object, body: Some(body), cost, ..post.message(connection, to_client) };
         let id = match self.add_message(message) {
