@@ -110,19 +110,21 @@ pub extern "C" fn request<const SMAP: bool>(
     callback: u64,
 ) -> u64 {
     let Some(call) = Call::new(frame, word, callback | u64::from(id as u32)) else { return DECLINED };
-    match call.thread.route.find(frame.rdi, &call.thread.process.handles) {
-        Kind::Client if call.length() + HEADER <= call.thread.route.longest() => {
+    let kind = call.thread.route.find(frame.rdi, &call.thread.process.handles);
+    if kind == Kind::Client {
+        if call.length() + HEADER <= call.thread.route.longest() {
             hand_over::<SMAP, false>(call, size);
         }
-        Kind::Object => hand_over_on_object::<SMAP>(call, size),
-        _ => {}
+    } else if kind == Kind::Object {
+        hand_over_on_object::<SMAP>(frame, word, size);
     }
     DECLINED
 }
 
 /// Apart from a request on a port, so that neither is in the way of the other.
 #[inline(never)]
-fn hand_over_on_object<const SMAP: bool>(call: Call, size: u64) {
+fn hand_over_on_object<const SMAP: bool>(frame: &TrapFrame, word: u64, size: u64) {
+    let call = Call { frame, thread: sched::current(), word };
     if call.length() + HEADER <= call.thread.route.group().max_length as u64 {
         hand_over::<SMAP, true>(call, size);
     }
