@@ -3,12 +3,13 @@
 //! Owns: the bugcheck screen on COM1, stopping the other processors, and Rust's panic handler. Called
 //! from anywhere in ring 0, in any state. So it takes no lock, allocates nothing, trusts no pointer it
 //! has not looked up in the page tables, and survives itself: a second bugcheck on the same processor
-//! says one line and halts, one on another processor just halts.
+//! says one line, one on another processor just halts. Then the reduced debug console answers ([`crate::kd::console`]).
 
 use crate::arch::apic;
 use crate::arch::cpu::{self, cli, hlt};
 use crate::arch::idt::TrapFrame;
-use crate::arch::serial::{self, Serial};
+use crate::arch::serial::Serial;
+use crate::kd;
 use crate::mm;
 use crate::symbols::{Named, Return};
 use core::arch::asm;
@@ -61,8 +62,10 @@ const LARGEST_FRAME: u64 = 64 * 1024;
 /// `NOBODY`, or the APIC id of the processor that is printing the screen.
 static OWNER: AtomicU32 = AtomicU32::new(NOBODY);
 const NOBODY: u32 = u32::MAX;
-/// How often the owner has come back here while printing.
+/// How often the owner has come back here.
 static NESTED: AtomicU64 = AtomicU64::new(0);
+/// After so many further bugchecks it halts.
+const MOST_NESTED: u64 = 3;
 
 /// Stops the system with NT's screen. `frame` is the trap that led here, if one did.
 pub fn bugcheck(code: u32, params: [u64; 4], frame: Option<&TrapFrame>) -> ! {
@@ -80,10 +83,12 @@ pub fn in_progress() -> bool {
 }
 
 /// To be called first in the NMI handler: does not return if a bugcheck wants this processor stopped.
-pub fn on_nmi() {
+pub fn on_nmi(frame: &mut TrapFrame) {
     if in_progress() && OWNER.load(Ordering::Relaxed) != apic::id() {
+        kd::stop::keep(frame);
         halt();
     }
+    kd::stop::on_nmi(frame);
 }
 
 /// Halts this processor for good.
@@ -100,22 +105,36 @@ fn stop(code: u32, params: [u64; 4], frame: Option<&TrapFrame>, message: Option<
     match OWNER.compare_exchange(NOBODY, me, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {}
         Err(owner) if owner == me => {
-            if NESTED.fetch_add(1, Ordering::Relaxed) == 0 {
-                serial::write_bytes(b"\n*** A second bugcheck while printing the first\n");
-                let _ = writeln!(Serial, "*** nested STOP: {code:#010X} {params:x?}");
+            // Each takes more of the stack.
+            if NESTED.fetch_add(1, Ordering::Relaxed) >= MOST_NESTED {
+                halt();
             }
-            halt();
+            let _ = writeln!(Serial, "\n*** A further bugcheck after the first: {code:#010X} {params:x?}");
+            answer()
         }
         Err(_) => halt(),
     }
     apic::send_nmi_all_but_self();
+    if let Some(frame) = frame {
+        kd::stop::keep(frame);
+    }
     // Writing to `Serial` cannot fail.
     let _ = screen(&mut Serial, code, params, frame, message);
+    answer()
+}
+
+/// The debug console's reduced form answers from here on, where its line is there. A fault in it ends in `stop`, which starts
+/// it again.
+fn answer() -> ! {
+    if kd::line::is_present() {
+        kd::console::run(kd::console::Mode::Crashed);
+    }
     halt()
 }
 
 /// RIP (of here), RSP and RBP.
-fn here() -> (u64, u64, u64) {
+#[inline(always)]
+pub fn here() -> (u64, u64, u64) {
     let (rip, rsp, rbp): (u64, u64, u64);
     // SAFETY: only copies registers.
     unsafe {

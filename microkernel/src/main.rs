@@ -11,7 +11,7 @@
 //!
 //! Map: [`arch`] processor and platform; [`mm`] memory; [`ke`] scheduling, waits, traps; [`ob`] objects and handles;
 //! [`ps`] processes and threads; [`se`] tokens; [`alpc`] ports and messages; [`io`] resources and interrupts; [`sys`] system calls;
-//! [`trace`], [`klog`], [`bugcheck`], [`symbols`] what the kernel tells of itself; [`boot`], [`cpus`], [`init`] start-up.
+//! [`trace`], [`klog`], [`bugcheck`], [`symbols`], [`kd`] what the kernel tells of itself; [`boot`], [`cpus`], [`init`] start-up.
 
 #![no_std]
 #![no_main]
@@ -26,6 +26,7 @@ mod bugcheck;
 mod cpus;
 mod init;
 mod io;
+mod kd;
 mod ke;
 mod klog;
 mod kref;

@@ -1,7 +1,7 @@
 //! Names for kernel addresses.
 //!
 //! Owns: the kernel file's symbol table, as the boot loader left the file in memory. Called by the
-//! bugcheck screen and by fault reports, so it never allocates, never takes a lock, never fails loudly:
+//! bugcheck screen, fault reports and the reduced debug console, so it never allocates, never takes a lock, never fails loudly:
 //! without a table every address is nameless.
 
 use core::fmt;
@@ -39,7 +39,15 @@ fn find(file: &'static [u8]) -> Option<Found> {
 
 /// The function that contains `address`: its mangled name and the offset into it.
 pub fn lookup(address: u64) -> Option<(&'static str, u64)> {
-    let found = TABLE.get()?;
+    find_in(TABLE.get()?, address)
+}
+
+/// The same in another file that stays in memory. The file is searched for its table anew each time.
+pub fn lookup_in(file: &'static [u8], address: u64) -> Option<(&'static str, u64)> {
+    find_in(&find(file)?, address)
+}
+
+fn find_in(found: &Found, address: u64) -> Option<(&'static str, u64)> {
     let symbols = SymbolTable::<LittleEndian>::new(LittleEndian, Class::ELF64, found.symbols);
     let symbol = symbols.iter().find(|symbol| {
         symbol.st_symtype() == STT_FUNC

@@ -93,6 +93,16 @@ impl<T, const RANK: u32> Lock<T, RANK> {
         Guard { lock: self }
     }
 
+    /// Takes the lock if it is open. Never waits, so the order does not matter.
+    pub fn try_lock(&self) -> Option<Guard<'_, T, RANK>> {
+        if !self.take() {
+            return None;
+        }
+        #[cfg(debug_assertions)]
+        order::acquire_any(RANK);
+        Some(Guard { lock: self })
+    }
+
     /// Takes the lock, waiting a short while at most, for a caller that can do without. Answers nothing while it waits, so the
     /// order does not matter.
     #[inline(always)]

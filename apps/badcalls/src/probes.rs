@@ -3,6 +3,8 @@
 use crate::bench::Bench;
 use crate::raw::{WORDS, call};
 use libnt::abi::arg::Dir;
+use libnt::abi::io::DEBUG_CONTROL_BUGCHECK;
+use libnt::abi::kd::*;
 use libnt::abi::mm::{PAGE_SIZE, USER_MAX};
 use libnt::abi::ob::ty;
 use libnt::abi::ps::PROCESS_HANDLE_COUNT;
@@ -11,6 +13,7 @@ use libnt::handle::duplicate;
 use libnt::prelude::*;
 use libnt::sys::calls;
 use testkit::Test;
+use zerocopy::IntoBytes;
 
 /// Handles that are none: not in use, stale, beyond any table, a kernel address.
 const BAD_HANDLES: [u64; 6] = [0, 0x7FF0, 0x00FF_FFFC, 1 << 32, 0x8000_0000_0000_0000, u64::MAX - 2];
@@ -33,7 +36,8 @@ pub fn run(test: &mut Test) -> NtResult {
         test.equal(format_args!("open handles after bad values to {}", info.name), handle_count()?, after);
     }
     declared_only(test)?;
-    known_refusals(test)
+    known_refusals(test)?;
+    no_debugger(test)
 }
 
 /// Handles that this program has open.
@@ -188,6 +192,33 @@ fn values(info: &SyscallInfo) -> NtResult {
             words[index] = value;
             bench.call(info, &words);
         }
+    }
+    Ok(())
+}
+
+/// No command of the debugger's call does anything for a program that was not handed the authority, whatever handle it has.
+fn no_debugger(test: &mut Test) -> NtResult {
+    let event = libnt::event::Event::notification(false)?;
+    let handles = [Handle::NULL, event.handle(), env::standard().session, Handle::CURRENT_PROCESS];
+    let commands = [
+        DEBUG_CONTROL_BUGCHECK,
+        SYSDBG_QUERY_MODULE_INFORMATION,
+        SYSDBG_BREAK_POINT,
+        SYSDBG_READ_VIRTUAL,
+        SYSDBG_READ_PHYSICAL,
+        SYSDBG_READ_CONTROL_SPACE,
+        SYSDBG_QUERY_PROCESS,
+        SYSDBG_QUERY_THREAD,
+        SYSDBG_QUERY_PORT,
+    ];
+    for (handle, command) in handles.into_iter().flat_map(|h| commands.map(|command| (h, command))) {
+        let request = SysdbgRead { address: 0xFFFF_FFFF_8000_0000, request: 16, ..SysdbgRead::default() };
+        let mut bytes = [0xA5; 16];
+        let result = calls::debug_control(handle, command, request.as_bytes(), &mut bytes);
+        let refused =
+            matches!(result, Err(STATUS_INVALID_HANDLE | STATUS_OBJECT_TYPE_MISMATCH | STATUS_ACCESS_DENIED));
+        let what = format_args!("NtSystemDebugControl {command:#x} on {handle:?} is refused: {result:?}");
+        test.check(what, refused && bytes == [0xA5; 16]);
     }
     Ok(())
 }

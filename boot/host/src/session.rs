@@ -131,6 +131,7 @@ pub struct Session {
     keeps_logs: bool,
     reason: Option<String>,
     expects_reset: bool,
+    expects_bugcheck: bool,
     control: Option<UnixStream>,
     answers: VecDeque<String>,
     _temp: Option<TempDir>,
@@ -218,6 +219,7 @@ impl Session {
             keeps_logs,
             reason: None,
             expects_reset: false,
+            expects_bugcheck: false,
             control,
             answers: VecDeque::new(),
             _temp: Some(temp),
@@ -240,6 +242,7 @@ impl Session {
             keeps_logs: true,
             reason: None,
             expects_reset: false,
+            expects_bugcheck: false,
             control: None,
             answers: VecDeque::new(),
             _temp: None,
@@ -412,6 +415,11 @@ impl Session {
         self.expects_reset = true;
     }
 
+    /// The kernel may stop with a bugcheck: the debug console's line goes on.
+    pub fn expect_bugcheck(&mut self) {
+        self.expects_bugcheck = true;
+    }
+
     /// Waits for the machine to end in order.
     pub fn wait_end(&mut self, what: &str, sink: &mut dyn FnMut(Line, &[u8])) -> Result<()> {
         while self.wires[Line::Console.index()].is_open {
@@ -488,7 +496,8 @@ impl Session {
             }
             report => {
                 self.take_quietly(report);
-                if self.wires[0].protocol.bugcheck().is_some() { Err(self.bugcheck()) } else { Ok(()) }
+                let stopped = !self.expects_bugcheck && self.wires[0].protocol.bugcheck().is_some();
+                if stopped { Err(self.bugcheck()) } else { Ok(()) }
             }
         }
     }

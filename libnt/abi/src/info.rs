@@ -287,7 +287,8 @@ pub struct SystemMessageInformation {
     pub queue_port: u32,
     /// Connection port of the group.
     pub connection_port: u32,
-    /// 1 main queue, 2 pending (delivered, reply owed), 3 being delivered.
+    /// 1 main queue, 2 pending (delivered, reply owed), 3 being delivered, 4 large-message queue, 5 canceled queue, 6 posted
+    /// to its blocked receiver.
     pub queue: u32,
     /// Sender.
     pub process: u32,

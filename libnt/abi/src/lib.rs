@@ -3,7 +3,7 @@
 //! Everything that both sides must agree on is declared here and nowhere else: the system-call table
 //! ([`syscalls`]), NTSTATUS values ([`status`]), handles and typed user pointers ([`arg`]), access masks
 //! and OBJECT_ATTRIBUTES ([`ob`]), ALPC structures ([`alpc`], for 32-bit programs [`alpc32`] by way of [`narrow`]), processes, threads and their parameters
-//! ([`ps`]), tokens and SIDs ([`se`]), memory ([`mm`]), query classes ([`info`]), trace records ([`trace`]) and the hardware
+//! ([`ps`]), tokens and SIDs ([`se`]), memory ([`mm`]), query classes ([`info`]), trace records ([`trace`]), what a debugger asks ([`kd`]) and the hardware
 //! resources that user-mode drivers hold ([`io`]).
 //!
 //! Principles:
@@ -22,6 +22,7 @@ pub mod completion;
 pub mod context;
 pub mod info;
 pub mod io;
+pub mod kd;
 pub mod mm;
 pub mod narrow;
 pub mod ob;

@@ -259,9 +259,10 @@ macro_rules! for_each_syscall {
             /// Controls tracing. The handle is a RESOURCE_DEBUG resource.
             116 NtTraceControl(DebugResource: Req<{ty::RESOURCE}, RESOURCE_USE>, FunctionCode: u32, InBuffer: In<u8>, InBufferLength: u32, OutBuffer: Out<u8>, OutBufferLength: u32, ReturnLength: Out<u32>)
                 [STATUS_INVALID_PARAMETER "unknown function or wrong lengths"];
-            /// Stops the kernel and the like, for debuggers. The handle is a RESOURCE_DEBUG resource.
+            /// Reads memory and state of the kernel and of any process, and stops the system, for debuggers. The handle is a
+            /// RESOURCE_DEBUG resource. Commands and structures: `abi::kd`.
             117 NtSystemDebugControl(DebugResource: Req<{ty::RESOURCE}, RESOURCE_USE>, Command: u32, InputBuffer: In<u8>, InputBufferLength: u32, OutputBuffer: Out<u8>, OutputBufferLength: u32, ReturnLength: Out<u32>)
-                [STATUS_INVALID_PARAMETER "unknown command"];
+                [STATUS_INVALID_PARAMETER "unknown command, or no such processor or port", STATUS_INFO_LENGTH_MISMATCH "wrong lengths", STATUS_INVALID_CID "no such process or thread", STATUS_UNSUCCESSFUL "break-point: there is no serial line, or the system is being stopped already"];
             /// Writes a line (UTF-8 here) to the kernel log. Used before the console runs and by smss.
             118 NtDisplayString(String: In<u8>, Length: u32) [STATUS_INVALID_PARAMETER "over 1024 bytes"];
             /// Antares: takes bytes out of the kernel log (crash reports, NtDisplayString). From the first call on the kernel no

@@ -9,8 +9,10 @@
 //! is published as a waiter, and a wake-up that comes before the park is remembered, so none is lost.
 
 mod alert;
+mod queries;
 mod queue;
 
+pub use queries::WaitFacts;
 pub use queue::{MAX_PACKETS, Packet, PostError};
 
 use crate::{NoMemory, try_push};

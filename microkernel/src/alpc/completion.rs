@@ -20,6 +20,11 @@ pub struct Tie {
 }
 
 impl Tie {
+    /// Id of the I/O completion object.
+    pub fn object_id(&self) -> u64 {
+        self.association.object().header.id
+    }
+
     /// The completion list, and what it posts to.
     pub fn list(&self) -> Option<(Ref<List>, u32)> {
         Some((self.list.clone()?, self.association.source()))

@@ -91,6 +91,11 @@ impl GroupCell {
         self.state.lock()
     }
 
+    /// Takes the lock if it is open.
+    pub fn try_lock(&self) -> Option<Guard<'_, Group<Body>, { rank::GROUP }>> {
+        self.state.try_lock()
+    }
+
     /// Takes the lock if that does not take long.
     #[inline(always)]
     pub fn lock_briefly(&self) -> Option<Guard<'_, Group<Body>, { rank::GROUP }>> {

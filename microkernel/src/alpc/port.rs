@@ -273,6 +273,13 @@ pub fn next_port(mut from: u32) -> Option<(Ref<Port>, u32)> {
     }
 }
 
+/// Calls `with` on each port, for the debug console; `false` when the list is locked.
+pub fn peek_ports(mut with: impl FnMut(&Port)) -> bool {
+    let Some(ports) = PORTS.try_lock() else { return false };
+    ports.iter().filter_map(|(_, port)| port.as_ref()).for_each(|port| with(port));
+    true
+}
+
 /// A thread has ended that has taken call backs: whoever still waits for an answer to one learns that none will come.
 pub fn thread_gone(thread: u32) {
     let mut from = 0;

@@ -134,6 +134,12 @@ impl PortViews {
         drop((views, sections));
     }
 
+    /// How many sections and views there are.
+    pub fn counts(&self) -> (u32, u32) {
+        let inner = self.inner.lock();
+        (inner.sections.len() as u32, inner.views.len() as u32)
+    }
+
     /// A view is gone.
     pub fn forget(&self, view: &Ref<View>) {
         let mut inner = self.inner.lock();

@@ -100,6 +100,11 @@ const HANDLE_SHIFT: u32 = 3;
 const CLIENT_MARK: u64 = 4;
 
 impl PortSecurity {
+    /// Each message is for whoever its sender then is, rather than for whoever made the port.
+    pub fn is_dynamic(&self) -> bool {
+        self.qos.dynamic
+    }
+
     /// For a communication port that the current thread makes; none without ALPC_PORFLG_ALLOW_IMPERSONATION.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub const TIMER: u8 = 0xE0;
 pub const RESCHEDULE: u8 = 0xE1;
 /// Another processor asks this one to drop translations.
 pub const TLB: u8 = 0xE2;
+/// The debug console stops the system.
+pub const BREAK: u8 = 0xE3;
 /// A spurious interrupt: no EOI.
 pub const SPURIOUS: u8 = 0xFF;
 /// Where the masked 8259s would deliver (their spurious interrupts can still arrive): 16 vectors, no EOI.

@@ -69,6 +69,36 @@ impl TrapFrame {
         (self.cs, self.ss) = (USER_CS.into(), USER_DS.into());
         (self.vector, self.error_code) = (SYSTEM_CALL, 0);
     }
+
+    /// The frame that lies in memory as these words.
+    pub fn from_words(words: [u64; 22]) -> Self {
+        let [r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax, rest @ ..] = words;
+        let [vector, error_code, rip, cs, rflags, rsp, ss] = rest;
+        Self {
+            r15,
+            r14,
+            r13,
+            r12,
+            r11,
+            r10,
+            r9,
+            r8,
+            rbp,
+            rdi,
+            rsi,
+            rdx,
+            rcx,
+            rbx,
+            rax,
+            vector,
+            error_code,
+            rip,
+            cs,
+            rflags,
+            rsp,
+            ss,
+        }
+    }
 }
 
 /// [`TrapFrame::vector`] of a system call, which no trap has.
@@ -274,6 +304,11 @@ pub fn init() {
         // SAFETY: the index is within the table, and nobody else touches it yet (see `Sync` above).
         unsafe { (*IDT.0.get())[vector] = Gate { low, high: handler >> 32 } };
     }
+}
+
+/// Where the IDT is, and the offset of its last byte.
+pub fn address() -> (u64, u32) {
+    (IDT.0.get() as u64, (size_of::<[Gate; 256]>() - 1) as u32)
 }
 
 /// Loads the IDT on this processor.

@@ -119,6 +119,11 @@ pub fn with_thread<R>(thread: &Thread, with: impl FnOnce(&mut DispatchGuard) -> 
     alive.then(|| with(&mut guard))
 }
 
+/// Looks at the dispatcher, for the debug console; `None` when it is locked.
+pub fn peek<R>(with: impl FnOnce(&Dispatcher<ThreadPointer>) -> R) -> Option<R> {
+    Some(with(&*DISPATCHER.try_lock()?))
+}
+
 /// Makes room for the usual number of threads and dispatcher objects.
 pub fn init() -> Result<(), NtStatus> {
     lock().reserve(512, 2048).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)

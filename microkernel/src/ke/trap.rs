@@ -5,6 +5,7 @@ use crate::arch::idt::{TrapFrame, is_return_fault};
 use crate::arch::percpu::PerCpu;
 use crate::arch::{apic, entry, fpu, percpu, usercopy};
 use crate::bugcheck::{self, bugcheck};
+use crate::kd::stop;
 use crate::ke::sched;
 use crate::klog;
 use crate::mm::space::Access;
@@ -29,12 +30,16 @@ extern "C" fn antares_trap(frame: *mut TrapFrame) {
     // SAFETY: the stub passes the frame it just built on this stack.
     let frame = unsafe { &mut *frame };
     match frame.vector as u8 {
-        2 => return bugcheck::on_nmi(),
+        2 => return bugcheck::on_nmi(frame),
         8 => bugcheck(UNEXPECTED_KERNEL_MODE_TRAP, [8, frame.rip, frame.rsp, cpu::read_cr2()], Some(frame)),
         18 => bugcheck(MACHINE_CHECK_EXCEPTION, [18, frame.rip, 0, 0], Some(frame)),
         14 => page_fault(frame),
         7 if frame.is_user() => fpu_first_use(frame),
         vector @ 0..=31 => exception(frame, vector),
+        apic::BREAK => {
+            apic::eoi();
+            stop::on_interrupt(frame);
+        }
         vector => interrupt(vector),
     }
     if frame.is_user() {

@@ -82,3 +82,8 @@ pub fn free(frame: u64) {
 pub fn counts() -> (u64, u64) {
     with(|f| (f.total() as u64, f.free_count() as u64)).unwrap_or((0, 0))
 }
+
+/// The same for the debug console; `None` when the frames are locked.
+pub fn peek_counts() -> Option<(u64, u64)> {
+    FRAMES.try_lock()?.as_ref().map(|f| (f.total() as u64, f.free_count() as u64))
+}

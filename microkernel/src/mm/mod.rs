@@ -102,6 +102,12 @@ pub fn init(boot: &BootInfo) -> Option<()> {
     Some(())
 }
 
+/// Where the kernel's image is, and its size.
+pub fn kernel_image() -> (u64, u64) {
+    let start = &raw const kernel_start as u64;
+    (start, &raw const kernel_end as u64 - start)
+}
+
 /// True when the direct map shows a physical range.
 pub fn is_mapped(physical: u64, length: u64) -> bool {
     let last = physical.saturating_add(length.max(1) - 1);

@@ -714,6 +714,20 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Copies what is present of this space's memory, without bringing anything in; gives the number of bytes up to the first
+    /// page that is not there.
+    pub fn peek(&self, address: u64, to: &mut [u8]) -> usize {
+        match self.lock() {
+            Ok(_held) => crate::kd::memory::read(self.root, address, to),
+            Err(_) => 0,
+        }
+    }
+
+    /// Physical address of the top-level table.
+    pub fn directory_base(&self) -> u64 {
+        self.root
+    }
+
     /// Reads memory of this space, which need not be the current one. The range must not cross a page.
     pub fn read(&self, address: u64, to: &mut [u8]) -> Result<(), NtStatus> {
         self.remote(address, to.len(), Access::Read, |from| {

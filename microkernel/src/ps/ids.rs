@@ -8,7 +8,7 @@ use crate::ps::process::Process;
 use crate::ps::thread::Thread;
 use crate::sync::{Lock, rank};
 use abi::NtStatus;
-use abi::status::STATUS_INSUFFICIENT_RESOURCES;
+use abi::status::{STATUS_INSUFFICIENT_RESOURCES, STATUS_UNSUCCESSFUL};
 use antares_core::table::Table;
 
 enum Entry {
@@ -73,6 +73,26 @@ pub fn process(id: u64) -> Option<Ref<Process>> {
 /// The thread with this id.
 pub fn thread(id: u64) -> Option<Ref<Thread>> {
     match IDS.lock().get(id >> 2)? {
+        Entry::Thread(thread) => Some(thread.clone()),
+        _ => None,
+    }
+}
+
+/// As [`next_process`], for the debug console: STATUS_UNSUCCESSFUL when the table is locked.
+pub fn peek_process(mut from: u32) -> Result<Option<(Ref<Process>, u32)>, NtStatus> {
+    let ids = IDS.try_lock().ok_or(STATUS_UNSUCCESSFUL)?;
+    while let Some(key) = ids.next_key(from) {
+        from = Table::<Entry, 14, 16>::index_of(key) + 1;
+        if let Some(Entry::Process(process)) = ids.get(key) {
+            return Ok(Some((process.clone(), from)));
+        }
+    }
+    Ok(None)
+}
+
+/// As [`thread`], for the debug console: nothing either when the table is locked.
+pub fn peek_thread(id: u32) -> Option<Ref<Thread>> {
+    match IDS.try_lock()?.get(u64::from(id >> 2))? {
         Entry::Thread(thread) => Some(thread.clone()),
         _ => None,
     }

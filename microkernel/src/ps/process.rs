@@ -214,6 +214,12 @@ impl Process {
         self.inner.lock().threads.iter().for_each(&mut with);
     }
 
+    /// Its image name and threads, for the debug console; `None` when they are locked.
+    pub fn peek<R>(&self, with: impl FnOnce(&str, &[Ref<Thread>]) -> R) -> Option<R> {
+        let inner = self.inner.try_lock()?;
+        Some(with(&inner.name, &inner.threads))
+    }
+
     /// Threads.
     pub fn thread_count(&self) -> usize {
         self.inner.lock().threads.len()

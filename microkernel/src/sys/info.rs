@@ -306,6 +306,18 @@ fn handles_of(process: &Process, writer: &mut Writer) -> Result<(), NtStatus> {
     Ok(())
 }
 
+/// Id of the client's port of a connection; that of the connection port itself when the client's is gone.
+fn client_port(connection_port: &Ref<Port>, connection: u64) -> u32 {
+    let mut from = 0;
+    while let Some((other, next)) = port::next_port(from) {
+        if other.role == Role::Client(connection) && Ref::same(&other.group.0, &connection_port.group.0) {
+            return other.id;
+        }
+        from = next;
+    }
+    connection_port.id
+}
+
 fn messages(writer: &mut Writer) -> Result<(), NtStatus> {
     const MOST: usize = 64;
     let mut from = 0;
@@ -319,10 +331,11 @@ fn messages(writer: &mut Writer) -> Result<(), NtStatus> {
             let facts: heapless::Vec<_, MOST> =
                 port.group.lock().message_facts().skip(skip).take(MOST).collect();
             for m in &facts {
+                let queue_port = if m.to_client { client_port(&port, m.connection) } else { port.id };
                 writer.record(&SystemMessageInformation {
                     message_id: m.id,
                     message_type: u32::from(m.message_type),
-                    queue_port: port.id,
+                    queue_port,
                     connection_port: port.group.id,
                     queue: m.queue,
                     process: m.sender.process,

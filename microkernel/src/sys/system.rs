@@ -5,12 +5,15 @@ use super::{OK, SysResult, user};
 use crate::arch::{acpi, cpu, time};
 use crate::bugcheck::bugcheck;
 use crate::io::Resource;
+use crate::kd::query::{self, Output};
+use crate::kd::stop;
 use crate::ke::sched;
 use crate::kref::Ref;
 use crate::{klog, trace};
 use abi::NtStatus;
 use abi::arg::{Handle, In, Out, Req};
 use abi::io::*;
+use abi::kd::*;
 use abi::mm::{PAGE_READONLY, PAGE_SIZE};
 use abi::ob::*;
 use abi::status::*;
@@ -105,16 +108,31 @@ pub fn NtSystemDebugControl(
     OutputBufferLength: u32,
     ReturnLength: Out<u32>,
 ) -> SysResult {
-    let _ = (InputBuffer, InputBufferLength, OutputBuffer, OutputBufferLength, ReturnLength);
     authority(DebugResource, RESOURCE_DEBUG)?;
-    match Command {
+    let output = Output { buffer: OutputBuffer, length: OutputBufferLength };
+    let read = || user::input::<SysdbgRead>(InputBuffer, InputBufferLength);
+    let id = || match InputBufferLength {
+        8 => Ok(InputBuffer.cast::<u64>()),
+        _ => Err(STATUS_INFO_LENGTH_MISMATCH),
+    };
+    let written = match Command {
         DEBUG_CONTROL_BUGCHECK => {
             let thread = sched::current();
             let params = [u64::from(thread.process.id()), u64::from(thread.id()), 0, 0];
             bugcheck(MANUALLY_INITIATED_CRASH, params, None)
         }
-        _ => Err(STATUS_INVALID_PARAMETER),
-    }
+        SYSDBG_QUERY_MODULE_INFORMATION => query::modules(output)?,
+        SYSDBG_BREAK_POINT => stop::break_in().map(|()| 0)?,
+        SYSDBG_READ_VIRTUAL => query::read_virtual(&read()?, output)?,
+        SYSDBG_READ_PHYSICAL => query::read_physical(&read()?, output)?,
+        SYSDBG_READ_CONTROL_SPACE => query::processor(&read()?, output)?,
+        SYSDBG_QUERY_PROCESS => query::process(id()?, output)?,
+        SYSDBG_QUERY_THREAD => query::thread(id()?, output)?,
+        SYSDBG_QUERY_PORT => query::port(id()?, output)?,
+        _ => return Err(STATUS_INVALID_PARAMETER),
+    };
+    user::write_opt(ReturnLength, &written)?;
+    OK
 }
 
 pub fn NtDisplayString(String: In<u8>, Length: u32) -> SysResult {

@@ -5,6 +5,7 @@ use crate::snapshot::Snapshot;
 use crate::trace_view::flag_letters;
 use abi::alpc::{ALPC_PORFLG_WAITABLE_PORT, LPC_CONTINUATION_REQUIRED, PORT_MESSAGE_SIZE, message_type_name};
 use abi::info::{SystemMessageInformation, SystemPortInformation};
+use abi::kd::SysdbgPort;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -48,8 +49,13 @@ pub fn write_ports(out: &mut dyn Write, snapshot: &Snapshot) -> fmt::Result {
     writeln!(out, "{} ports, {} messages", snapshot.ports().len(), snapshot.messages().len())
 }
 
-/// `!alpc /p`: everything about a port.
-pub fn write_port(out: &mut dyn Write, port: &SystemPortInformation, snapshot: &Snapshot) -> fmt::Result {
+/// `!alpc /p`: everything about a port. `facts` is what only a debugger is told.
+pub fn write_port(
+    out: &mut dyn Write,
+    port: &SystemPortInformation,
+    facts: Option<&SysdbgPort>,
+    snapshot: &Snapshot,
+) -> fmt::Result {
     let group = |kind| snapshot.ports().iter().find(|p| in_connection(p, port) && p.kind == kind);
     writeln!(out, "Port {}", port.port)?;
     let mut field = |name: &str, value: &dyn fmt::Display| writeln!(out, "  {name:<24}: {value}");
@@ -72,8 +78,24 @@ pub fn write_port(out: &mut dyn Write, port: &SystemPortInformation, snapshot: &
     field("Disconnected", &yes(port.state & STATE_DISCONNECTED != 0))?;
     field("Closed", &yes(port.state & STATE_CLOSED != 0))?;
     field("Waitable", &yes(port.flags & ALPC_PORFLG_WAITABLE_PORT != 0))?;
-    for (queue, name, depth) in [(1, "Main queue", port.main_queue), (2, "Pending queue", port.pending_queue)]
-    {
+    if let Some(facts) = facts {
+        field("CompletionPort", &none_or(facts.completion_port != 0, &facts.completion_port))?;
+        field("CompletionList", &yes(facts.completion_list != 0))?;
+        field("MaxMessageLength", &hex(facts.max_message_length))?;
+        field("PortContext", &format!("0x{:x}", facts.context))?;
+        field("Security", &SECURITY.get(facts.security as usize).unwrap_or(&"?"))?;
+        field("Reserves", &facts.reserves)?;
+        field("Sections", &facts.sections)?;
+        field("Views", &facts.views)?;
+    }
+    let (large, canceled) = facts.map_or((0, 0), |facts| (facts.large_queue, facts.canceled_queue));
+    let main = port.main_queue.saturating_sub(large + canceled);
+    for (queue, name, depth) in [
+        (1, "Main queue", main),
+        (4, "Large message queue", large),
+        (5, "Canceled queue", canceled),
+        (2, "Pending queue", port.pending_queue),
+    ] {
         field(name, &format!("{depth} messages"))?;
         for message in snapshot.messages().iter().filter(|m| m.queue_port == port.port && m.queue == queue) {
             field("", &message_line(message, snapshot))?;
@@ -163,6 +185,13 @@ pub fn write_message(
     field("QueuePortOwnerProcess", &owner.unwrap_or_else(|| "-".into()))?;
     field("ConnectionPort", &port_text(message.connection_port, snapshot))?;
     field("ServerThread", &thread(message.server_thread))
+}
+
+/// How a port's maker may be impersonated.
+const SECURITY: [&str; 3] = ["none", "static", "dynamic"];
+
+fn none_or(is: bool, value: &dyn fmt::Display) -> String {
+    if is { format!("{value}") } else { "-".into() }
 }
 
 fn message_line(message: &SystemMessageInformation, snapshot: &Snapshot) -> String {
@@ -300,17 +329,45 @@ Port 8
   Waitable                : Yes
   Main queue              : 1 messages
                           : 00000042 LPC_REQUEST C 32 bytes from 20 (cmd) thread 21
+  Large message queue     : 0 messages
+  Canceled queue          : 0 messages
   Pending queue           : 0 messages
 Port 8 (\\RPC Control\\x) has 1 connections
   server port 9      client port 10     client process 20 (cmd)
 ";
-        assert_eq!(text(|out, snapshot| write_port(out, snapshot.port(8).unwrap(), snapshot)), expected);
+        assert_eq!(
+            text(|out, snapshot| write_port(out, snapshot.port(8).unwrap(), None, snapshot)),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_only_a_debugger_is_told() {
+        let facts = SysdbgPort {
+            completion_port: 77,
+            completion_list: 1,
+            large_queue: 1,
+            max_message_length: 0x100,
+            security: 2,
+            views: 3,
+            ..SysdbgPort::default()
+        };
+        let text = text(|out, snapshot| write_port(out, snapshot.port(8).unwrap(), Some(&facts), snapshot));
+        for line in [
+            "  CompletionPort          : 77\n  CompletionList          : Yes\n",
+            "  MaxMessageLength        : 0x100 (256)\n",
+            "  Security                : dynamic\n",
+            "  Views                   : 3\n  Main queue              : 0 messages\n",
+            "  Large message queue     : 1 messages\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 
     #[test]
     fn a_communication_port_names_both_sides() {
         for port in [9, 10] {
-            let text = text(|out, snapshot| write_port(out, snapshot.port(port).unwrap(), snapshot));
+            let text = text(|out, snapshot| write_port(out, snapshot.port(port).unwrap(), None, snapshot));
             assert!(text.contains("ClientCommunicationPort : 10\n  ServerCommunicationPort : 9\n"), "{text}");
         }
     }

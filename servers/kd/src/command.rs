@@ -1,5 +1,6 @@
 //! Command lines: words, options, ids.
 
+use crate::debug_command::{self, Debug};
 use crate::pager::Size;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -53,6 +54,8 @@ pub enum Command {
     Thread(Option<u32>),
     /// `!alpc`.
     Alpc(Alpc),
+    /// Memory, code, the machine, objects.
+    Debug(Debug),
     /// `!wait [THREAD]`; none: all threads that wait for a reply.
     Wait(Option<u32>),
     /// `.terminal ROWS [COLUMNS]`, or off: what the person at the line can see.
@@ -104,6 +107,9 @@ pub fn parse_line(line: &str) -> Result<Line, String> {
 impl Command {
     /// True for what can be asked for as JSON.
     pub const fn is_listing(&self) -> bool {
+        if let Self::Debug(command) = self {
+            return command.is_listing();
+        }
         !matches!(
             self,
             Self::Nothing
@@ -153,7 +159,10 @@ fn parse_words(words: &[String]) -> Result<Command, String> {
         "!syscalls" => none(&arguments, "!syscalls", Command::Syscalls),
         ".crash" => none(&arguments, ".crash", Command::Crash),
         "trace" => trace(&arguments),
-        _ => Err(format!("unknown command '{verb}'; 'help' lists the commands")),
+        other => debug_command::parse(other, &arguments).map_or_else(
+            || Err(format!("unknown command '{verb}'; 'help' lists the commands")),
+            |parsed| parsed.map(Command::Debug),
+        ),
     }
 }
 
@@ -283,7 +292,8 @@ fn name(name: &str) -> Result<String, String> {
     }
 }
 
-fn process_name(text: &str) -> ProcessName {
+/// An id or an image name.
+pub fn process_name(text: &str) -> ProcessName {
     number(text, "").map_or_else(|_| ProcessName::Name(text.into()), ProcessName::Id)
 }
 

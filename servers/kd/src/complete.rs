@@ -1,5 +1,6 @@
 //! Tab completion: what the word before the cursor could become.
 
+use crate::debug_command;
 use crate::execute::HELP;
 use crate::snapshot::{Snapshot, port_name};
 use alloc::collections::BTreeSet;
@@ -45,6 +46,12 @@ fn kind(before: &[&str]) -> Kind {
     }
 }
 
+/// The first words of all commands.
+fn verbs() -> BTreeSet<String> {
+    let usages = HELP.iter().chain(debug_command::HELP).map(|(usage, _)| usage.split(' ').next());
+    usages.flatten().flat_map(|verbs| verbs.split('|')).map(Into::into).collect()
+}
+
 /// Splits what stands before the cursor: the words that are done, and where the one being typed begins.
 fn split(line: &str) -> (Vec<&str>, usize) {
     let (mut words, mut start, mut quoted) = (Vec::new(), None, false);
@@ -63,11 +70,15 @@ fn split(line: &str) -> (Vec<&str>, usize) {
 
 /// What can be typed at the end of `before`, which is the line up to the cursor. `symbols` gives the names of symbols that
 /// begin with a text.
-pub fn complete(before: &str, snapshot: &Snapshot, symbols: &dyn Fn(&str) -> Vec<String>) -> Completion {
+pub fn complete(
+    before: &str,
+    snapshot: &Snapshot,
+    symbols: &mut dyn FnMut(&str) -> Vec<String>,
+) -> Completion {
     let (words, from) = split(before);
     let word = before[from..].trim_start_matches('"');
     let names: BTreeSet<String> = match kind(&words) {
-        Kind::Verb => HELP.iter().filter_map(|(usage, _)| usage.split(' ').next()).map(Into::into).collect(),
+        Kind::Verb => verbs(),
         Kind::Process => snapshot.processes().iter().map(|process| process.name.clone()).collect(),
         Kind::Thread => {
             let threads = snapshot.processes().iter().flat_map(|process| &process.threads);
@@ -99,7 +110,7 @@ mod tests {
                 .map(|s| s.to_string())
                 .collect()
         };
-        complete(before, &snapshot(), &symbols).candidates
+        complete(before, &snapshot(), &mut { symbols }).candidates
     }
 
     #[test]
@@ -118,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_word_begins_after_the_last_blank_outside_quotes() {
-        let from = |before| complete(before, &snapshot(), &|_| Vec::new()).from;
+        let from = |before| complete(before, &snapshot(), &mut |_| Vec::new()).from;
         assert_eq!(from("!alpc /p \"\\RPC C"), 9);
         assert_eq!(from("!process "), 9);
         assert_eq!(from("  !pr"), 2);

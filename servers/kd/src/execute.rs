@@ -2,15 +2,18 @@
 
 use crate::command::{Alpc, Command, Filter, Line, ProcessName, number, parse_line};
 use crate::names::{Names, port_matches, process_matches};
+use crate::object_view::{Named, TokenFacts};
 use crate::pager::Size;
 use crate::ring::{Memory, Position, Trace};
-use crate::snapshot::{Snapshot, port_name, process_id};
+use crate::snapshot::{Snapshot, id, port_name, process_id};
 use crate::wait_chain::{self, Waits};
-use crate::{alpc_view, json, process_view, system_view, trace_view};
+use crate::{alpc_view, debug, debug_command, json, process_view, system_view, trace_view};
 use abi::info::{
     SystemHandleEntry, SystemKernelCounters, SystemMessageInformation, SystemPortInformation,
     SystemSyscallCounter, SystemThreadInformation,
 };
+use abi::kd::{SYSDBG_MAX_READ, SysdbgModule, SysdbgPort, SysdbgProcess, SysdbgProcessor, SysdbgThread};
+use abi::mm::MemoryBasicInformation;
 use abi::status::{NtResult, NtStatus, STATUS_NOT_SUPPORTED};
 use abi::trace::TraceFilter;
 use alloc::format;
@@ -40,25 +43,67 @@ pub trait System {
     fn trace_stop(&mut self) -> NtResult;
     /// Stops the system with a bugcheck; returns only when that failed.
     fn crash(&mut self) -> NtStatus;
+    /// Reads memory of the kernel, or of a process for its user addresses: as many bytes as are there.
+    fn read(&mut self, process: u32, address: u64, to: &mut [u8]) -> NtResult<usize>;
+    /// Reads physical memory.
+    fn read_physical(&mut self, address: u64, to: &mut [u8]) -> NtResult<usize>;
+    /// The files of the kernel and the boot modules.
+    fn modules(&mut self) -> NtResult<Vec<SysdbgModule>>;
+    /// A processor's control block.
+    fn processor(&mut self, processor: u32) -> NtResult<SysdbgProcessor>;
+    /// What the kernel knows of a process.
+    fn process(&mut self, process: u32) -> NtResult<SysdbgProcess>;
+    /// What the kernel knows of a thread.
+    fn thread(&mut self, thread: u32) -> NtResult<SysdbgThread>;
+    /// What the kernel knows of a port.
+    fn port(&mut self, port: u32) -> NtResult<SysdbgPort>;
+    /// The regions of a process's memory, in order.
+    fn regions(&mut self, process: u32) -> NtResult<Vec<MemoryBasicInformation>>;
+    /// A process's primary token.
+    fn token(&mut self, process: u32) -> NtResult<TokenFacts>;
+    /// An object by its path.
+    fn object(&mut self, path: &str) -> NtResult<Named>;
+    /// The time-stamp counter.
+    fn tsc(&self) -> u64;
+    /// Stops the system until somebody lets it go on.
+    fn break_in(&mut self) -> NtResult;
+    /// Restarts the machine.
+    fn reboot(&mut self) -> NtResult;
+
+    /// Reads memory, all of it or nothing.
+    fn read_all(&mut self, process: u32, address: u64, to: &mut [u8]) -> bool {
+        let mut done = 0;
+        while done < to.len() {
+            let Some(at) = address.checked_add(done as u64) else { return false };
+            let end = to.len().min(done + SYSDBG_MAX_READ as usize);
+            match self.read(process, at, &mut to[done..end]) {
+                Ok(count) if count > 0 => done += count,
+                _ => return false,
+            }
+        }
+        true
+    }
 }
 
 /// A debugging session: what outlives a command.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Where the rings were when tracing was last switched on.
     trace_from: Position,
     /// What the person at the line can see; `None`: a script reads.
     pub terminal: Option<Size>,
+    /// What debugger commands mean.
+    pub context: debug::Context,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { trace_from: Position::START, terminal: None }
+        Self { trace_from: Position::START, terminal: None, context: debug::Context::default() }
     }
 }
 
 /// Why a command failed.
-enum Failure {
+pub enum Failure {
     /// To be told as it is.
     Said(String),
     /// What was tried, and the kernel's answer.
@@ -79,12 +124,13 @@ impl From<String> for Failure {
     }
 }
 
-type Outcome = Result<(), Failure>;
+/// What a command comes to.
+pub type Outcome = Result<(), Failure>;
 
 /// Executes a command line and writes what it says; gives its status, 0 when it worked.
 pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out: &mut dyn Write) -> u32 {
     let outcome = match parse_line(line) {
-        Ok(Line { command, json: true }) => list(&command, system, out).or_else(|failure| {
+        Ok(Line { command, json: true }) => list(&command, session, system, out).or_else(|failure| {
             let why = match failure {
                 Failure::Said(text) => text,
                 Failure::Status(what, status) => format!("{what}: {status}"),
@@ -108,24 +154,33 @@ pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out
 }
 
 /// Prints a listing as JSON.
-fn list<S: System>(command: &Command, system: &mut S, out: &mut dyn Write) -> Outcome {
+fn list<S: System>(command: &Command, session: &mut Session, system: &mut S, out: &mut dyn Write) -> Outcome {
     match command {
         Command::Process(name, detail) => {
             let snapshot = snapshot(system)?;
             let found = find(name.as_ref(), &snapshot)?;
-            put(out, &found.iter().map(|p| json::process(p, *detail, &snapshot)).collect::<Vec<_>>())
+            let mut facts = |thread| system.thread(thread).ok();
+            let rows = found.iter().map(|p| json::process(p, *detail, &snapshot, &mut facts));
+            put(out, &rows.collect::<Vec<_>>())
         }
         Command::Thread(wanted) => {
             let snapshot = snapshot(system)?;
             let found = find_threads(*wanted, &snapshot)?;
-            put(out, &found.iter().map(|t| json::thread(t, &snapshot)).collect::<Vec<_>>())
+            put(
+                out,
+                &found
+                    .iter()
+                    .map(|t| json::thread(t, system.thread(id(t.unique_thread)).ok().as_ref(), &snapshot))
+                    .collect::<Vec<_>>(),
+            )
         }
         Command::Wait(wanted) => {
             let snapshot = snapshot(system)?;
             find_threads(*wanted, &snapshot)?;
             put(out, &wait_chain::describe_waits(&Waits::new(&snapshot), *wanted))
         }
-        Command::Alpc(what) => list_alpc(what, &snapshot(system)?, out),
+        Command::Debug(command) => debug::run(command, true, &mut session.context, system, out),
+        Command::Alpc(what) => list_alpc(what, &snapshot(system)?, system, out),
         Command::Handle(name) => {
             let snapshot = snapshot(system)?;
             let mut rows = Vec::new();
@@ -148,17 +203,20 @@ fn list<S: System>(command: &Command, system: &mut S, out: &mut dyn Write) -> Ou
     }
 }
 
-fn list_alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
+fn list_alpc<S: System>(what: &Alpc, snapshot: &Snapshot, system: &mut S, out: &mut dyn Write) -> Outcome {
     match what {
         Alpc::All => put(out, &json::alpc(snapshot)),
-        Alpc::Port(port) => put(out, &json::port_in_full(find_port(port, snapshot)?, snapshot)),
+        Alpc::Port(port) => {
+            let port = find_port(port, snapshot)?;
+            put(out, &json::port_in_full(port, system.port(port.port).ok().as_ref(), snapshot))
+        }
         Alpc::ProcessPorts(name) => {
             let found = find(Some(name), snapshot)?;
             let ports = found.iter().map(|p| json::process_ports(process_id(p), snapshot));
             put(out, &ports.collect::<Vec<_>>())
         }
         Alpc::Connections(port) => {
-            put(out, &json::port_in_full(find_connection_port(port, snapshot)?, snapshot))
+            put(out, &json::port_in_full(find_connection_port(port, snapshot)?, None, snapshot))
         }
         Alpc::Message(id) => put(out, &json::message(find_message(*id, snapshot)?, snapshot)),
     }
@@ -170,7 +228,8 @@ struct Refused {
     error: String,
 }
 
-fn put(out: &mut dyn Write, value: &impl Serialize) -> Outcome {
+/// Prints a value as JSON, in one line.
+pub fn put(out: &mut dyn Write, value: &impl Serialize) -> Outcome {
     let text = serde_json::to_string(value).map_err(|error| Failure::Said(format!("JSON: {error}")))?;
     Ok(writeln!(out, "{text}")?)
 }
@@ -182,14 +241,17 @@ fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out:
         Command::Process(name, detail) => {
             let snapshot = snapshot(system)?;
             for process in find(name.as_ref(), &snapshot)? {
-                process_view::write_process(out, process, *detail, &snapshot)?;
+                process_view::write_process(out, process, *detail, &snapshot, &mut |thread| {
+                    system.thread(thread).ok()
+                })?;
             }
             Ok(())
         }
         Command::Thread(wanted) => {
             let snapshot = snapshot(system)?;
             for thread in find_threads(*wanted, &snapshot)? {
-                process_view::write_thread(out, thread, &snapshot)?;
+                let facts = system.thread(id(thread.unique_thread)).ok();
+                process_view::write_thread(out, thread, facts.as_ref(), &snapshot)?;
             }
             Ok(())
         }
@@ -202,7 +264,8 @@ fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out:
             session.terminal = *size;
             Ok(())
         }
-        Command::Alpc(what) => alpc(what, &snapshot(system)?, out),
+        Command::Debug(command) => debug::run(command, false, &mut session.context, system, out),
+        Command::Alpc(what) => alpc(what, &snapshot(system)?, system, out),
         Command::Handle(name) => {
             let snapshot = snapshot(system)?;
             for process in find(Some(name), &snapshot)? {
@@ -242,7 +305,7 @@ fn rings<S: System>(system: &S) -> Result<&Trace<S::Memory>, Failure> {
 }
 
 /// The processes that are meant; all when no name is given.
-fn find<'a>(name: Option<&ProcessName>, snapshot: &'a Snapshot) -> Result<Vec<&'a Process>, Failure> {
+pub fn find<'a>(name: Option<&ProcessName>, snapshot: &'a Snapshot) -> Result<Vec<&'a Process>, Failure> {
     let found: Vec<&Process> =
         snapshot.processes().iter().filter(|process| is_meant(process, name)).collect();
     match name {
@@ -297,10 +360,14 @@ fn find_message(id: u32, snapshot: &Snapshot) -> Result<&SystemMessageInformatio
     snapshot.message(id).ok_or_else(gone)
 }
 
-fn alpc(what: &Alpc, snapshot: &Snapshot, out: &mut dyn Write) -> Outcome {
+fn alpc<S: System>(what: &Alpc, snapshot: &Snapshot, system: &mut S, out: &mut dyn Write) -> Outcome {
     match what {
         Alpc::All => alpc_view::write_ports(out, snapshot)?,
-        Alpc::Port(port) => alpc_view::write_port(out, find_port(port, snapshot)?, snapshot)?,
+        Alpc::Port(port) => {
+            let port = find_port(port, snapshot)?;
+            // A port that has closed meanwhile is shown as it was in the snapshot.
+            alpc_view::write_port(out, port, system.port(port.port).ok().as_ref(), snapshot)?;
+        }
         Alpc::ProcessPorts(name) => {
             for process in find(Some(name), snapshot)? {
                 alpc_view::write_process_ports(out, process_id(process), snapshot)?;
@@ -382,10 +449,11 @@ pub(crate) const HELP: &[(&str, &str)] = &[
 
 fn help(topic: Option<&str>, out: &mut dyn Write) -> Outcome {
     let matches = |usage: &str| {
-        topic.is_none_or(|t| usage.split(' ').next().is_some_and(|verb| verb.eq_ignore_ascii_case(t)))
+        let verbs = usage.split(' ').next().unwrap_or_default();
+        topic.is_none_or(|t| verbs.split('|').any(|verb| verb.eq_ignore_ascii_case(t)))
     };
     let mut found = false;
-    for (usage, what) in HELP.iter().filter(|(usage, _)| matches(usage)) {
+    for (usage, what) in HELP.iter().chain(debug_command::HELP).filter(|(usage, _)| matches(usage)) {
         writeln!(out, "{usage:<42} {what}")?;
         found = true;
     }
@@ -447,6 +515,45 @@ mod tests {
         fn crash(&mut self) -> NtStatus {
             STATUS_ACCESS_DENIED
         }
+        fn read(&mut self, process: u32, address: u64, to: &mut [u8]) -> NtResult<usize> {
+            crate::testing::read(process, address, to)
+        }
+        fn read_physical(&mut self, address: u64, to: &mut [u8]) -> NtResult<usize> {
+            crate::testing::read_physical(address, to)
+        }
+        fn modules(&mut self) -> NtResult<Vec<SysdbgModule>> {
+            Ok(Vec::new())
+        }
+        fn processor(&mut self, processor: u32) -> NtResult<SysdbgProcessor> {
+            if processor < 2 { Ok(SysdbgProcessor::default()) } else { Err(STATUS_INVALID_CID) }
+        }
+        fn process(&mut self, _process: u32) -> NtResult<SysdbgProcess> {
+            Ok(SysdbgProcess { directory_base: 0x1000, ..Default::default() })
+        }
+        fn thread(&mut self, thread: u32) -> NtResult<SysdbgThread> {
+            crate::testing::thread(thread)
+        }
+        fn port(&mut self, _port: u32) -> NtResult<SysdbgPort> {
+            Ok(SysdbgPort::default())
+        }
+        fn regions(&mut self, _process: u32) -> NtResult<Vec<MemoryBasicInformation>> {
+            Ok(Vec::from([MemoryBasicInformation { region_size: 0x2000, ..Default::default() }]))
+        }
+        fn token(&mut self, _process: u32) -> NtResult<TokenFacts> {
+            Err(STATUS_ACCESS_DENIED)
+        }
+        fn object(&mut self, path: &str) -> NtResult<Named> {
+            Ok(Named { path: path.into(), ..Default::default() })
+        }
+        fn tsc(&self) -> u64 {
+            0
+        }
+        fn break_in(&mut self) -> NtResult {
+            Err(STATUS_ACCESS_DENIED)
+        }
+        fn reboot(&mut self) -> NtResult {
+            Err(STATUS_ACCESS_DENIED)
+        }
     }
 
     fn with(fake: &mut Fake, session: &mut Session, line: &str) -> (u32, String) {
@@ -463,7 +570,7 @@ mod tests {
     fn every_command_in_the_help_runs() {
         let (status, text) = go("help");
         assert_eq!(status, 0);
-        assert_eq!(text.lines().count(), HELP.len() + 1);
+        assert_eq!(text.lines().count(), HELP.len() + debug_command::HELP.len() + 1);
         for line in [
             "!process 0 0",
             "!process cmd 7",
@@ -483,6 +590,27 @@ mod tests {
             "!wait 21",
             ".terminal 24 80",
             ".terminal off",
+            "!object \\x",
+            "!running",
+            "!ready",
+            "!timer",
+            "!pcr",
+            "!pcr 1",
+            "!idt",
+            "!pte ffff800000000000",
+            ".process cmd",
+            "!vad cmd",
+            ".thread",
+            ".thread 21",
+            "db 2000",
+            "dw 2000 L4",
+            "dd ffffffffffffffff",
+            "dq 0",
+            "du 2000",
+            "u 2000",
+            "k 21",
+            "lm",
+            "ln 2000",
             "trace on",
             "trace show",
             "trace status",
@@ -512,6 +640,18 @@ mod tests {
             "!handle cmd --json",
             "!vm --json",
             "!syscalls --json",
+            "!object \\x --json",
+            "!running --json",
+            "!ready --json",
+            "!timer --json",
+            "!pcr --json",
+            "!idt --json",
+            "!pte ffff800000000000 --json",
+            "!vad cmd --json",
+            "u 2000 --json",
+            "k 21 --json",
+            "lm --json",
+            "ln 2000 --json",
         ] {
             let (status, text) = go(line);
             assert_eq!(status, 0, "{line}: {text}");
@@ -537,6 +677,14 @@ mod tests {
             ("!alpc /m 1 --json", "{\"error\":\"message 00000001 is neither queued nor pending\"}\n"),
             ("!alpc /m 1", "message 00000001 is neither queued nor pending\n"),
             ("!handle console", "handles: STATUS_INVALID_CID (0xC000000B)\n"),
+            (".break", ".break: STATUS_ACCESS_DENIED (0xC0000022)\n"),
+            ("g", "the system is running; .break stops it\n"),
+            ("!pcr 2", "there is no such processor\n"),
+            ("!object 5", "nobody has a handle to an object 5\n"),
+            ("!pte 1000", "a user address needs a process: .process PROCESS\n"),
+            ("k", "which thread? .thread THREAD chooses one\n"),
+            ("k 99", "no such thread\n"),
+            ("x nt!*", "there is no module 'nt'; lm lists them\n"),
             ("trace off", "trace off: STATUS_ACCESS_DENIED (0xC0000022)\n"),
             (".crash", ".crash: STATUS_ACCESS_DENIED (0xC0000022)\n"),
             ("help frob", "there is no command 'frob'\n"),

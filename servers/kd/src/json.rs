@@ -3,13 +3,14 @@
 //! The structures here are the format; a field that a listing shows as text has the same words in it.
 
 use crate::alpc_view::{kind, queue_name, state as port_state, type_text};
-use crate::process_view::{reason, state};
+use crate::process_view::{full_reason, state};
 use crate::snapshot::{Snapshot, id, port_name, process_id, type_name};
 use crate::system_view;
 use abi::info::{
     SystemHandleEntry, SystemKernelCounters, SystemMessageInformation, SystemPortInformation,
     SystemSyscallCounter, SystemThreadInformation,
 };
+use abi::kd::{SysdbgPort, SysdbgThread};
 use abi::syscalls::syscall_name;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -39,7 +40,11 @@ pub struct ThreadJson {
 }
 
 /// A thread.
-pub fn thread(thread: &SystemThreadInformation, snapshot: &Snapshot) -> ThreadJson {
+pub fn thread(
+    thread: &SystemThreadInformation,
+    facts: Option<&SysdbgThread>,
+    snapshot: &Snapshot,
+) -> ThreadJson {
     ThreadJson {
         thread: id(thread.unique_thread),
         process: id(thread.unique_process),
@@ -50,7 +55,7 @@ pub fn thread(thread: &SystemThreadInformation, snapshot: &Snapshot) -> ThreadJs
         start_address: thread.start_address,
         context_switches: thread.context_switches,
         user_time_100ns: thread.user_time,
-        waits: Some(reason(thread, snapshot)).filter(|text| !text.is_empty()),
+        waits: Some(full_reason(thread, facts, snapshot)).filter(|text| !text.is_empty()),
         wait_port: (thread.wait_port != 0).then_some(thread.wait_port),
         wait_message: (thread.wait_message != 0).then_some(thread.wait_message),
     }
@@ -76,9 +81,17 @@ pub struct ProcessJson {
 }
 
 /// A process.
-pub fn process(process: &Process, detail: u32, snapshot: &Snapshot) -> ProcessJson {
+pub fn process(
+    process: &Process,
+    detail: u32,
+    snapshot: &Snapshot,
+    facts: &mut dyn FnMut(u32) -> Option<SysdbgThread>,
+) -> ProcessJson {
     let info = &process.information;
-    let threads = || process.threads.iter().map(|t| thread(t, snapshot)).collect();
+    let threads = || {
+        let threads = process.threads.iter();
+        threads.map(|t| thread(t, facts(id(t.unique_thread)).as_ref(), snapshot)).collect()
+    };
     ProcessJson {
         process: process_id(process),
         parent: id(info.inherited_from_unique_process_id),
@@ -156,6 +169,42 @@ pub struct PortJson {
     messages: Option<Vec<MessageJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connections: Option<Vec<PortJson>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    details: Option<PortDetails>,
+}
+
+/// What only a debugger is told of a port.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortDetails {
+    object: u64,
+    context: u64,
+    completion_port: Option<u64>,
+    completion_list: bool,
+    large_queue: u32,
+    canceled_queue: u32,
+    max_message_length: u32,
+    reserves: u32,
+    sections: u32,
+    views: u32,
+    security: u32,
+}
+
+impl From<&SysdbgPort> for PortDetails {
+    fn from(facts: &SysdbgPort) -> Self {
+        Self {
+            object: facts.object,
+            context: facts.context,
+            completion_port: (facts.completion_port != 0).then_some(facts.completion_port),
+            completion_list: facts.completion_list != 0,
+            large_queue: facts.large_queue,
+            canceled_queue: facts.canceled_queue,
+            max_message_length: facts.max_message_length,
+            reserves: facts.reserves,
+            sections: facts.sections,
+            views: facts.views,
+            security: facts.security,
+        }
+    }
 }
 
 /// A port in a list.
@@ -179,16 +228,22 @@ pub fn port(port: &SystemPortInformation, snapshot: &Snapshot) -> PortJson {
         pending_queue: port.pending_queue,
         messages: None,
         connections: None,
+        details: None,
     }
 }
 
 /// A port with its messages and, for a connection port, the client ports of its connections.
-pub fn port_in_full(wanted: &SystemPortInformation, snapshot: &Snapshot) -> PortJson {
+pub fn port_in_full(
+    wanted: &SystemPortInformation,
+    facts: Option<&SysdbgPort>,
+    snapshot: &Snapshot,
+) -> PortJson {
     let messages = snapshot.messages().iter().filter(|m| m.queue_port == wanted.port);
     let clients = snapshot.ports().iter().filter(|p| p.kind == CLIENT && p.connection_port == wanted.port);
     PortJson {
         messages: Some(messages.map(|m| message(m, snapshot)).collect()),
         connections: (wanted.kind == 1).then(|| clients.map(|p| port(p, snapshot)).collect()),
+        details: facts.map(PortDetails::from),
         ..port(wanted, snapshot)
     }
 }

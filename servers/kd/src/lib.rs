@@ -10,6 +10,8 @@
 //! * [`process_view`], [`alpc_view`], [`system_view`] and [`trace_view`] print; [`json`] is what `--json` prints;
 //! * [`wait_chain`] finds out who waits for whom;
 //! * [`execute`] puts them together over the [`System`] trait;
+//! * [`debug_command`] and [`debug`] are the debugger's commands, over [`address`], [`symbols`], [`memory_view`],
+//!   [`code_view`], [`machine_view`] and [`object_view`];
 //! * [`complete`], [`pager`] and [`style`] are for a person at a terminal.
 //!
 //! Ids are decimal, as the shell's `tasklist` shows them, and are taken in hexadecimal with `0x`; message ids are
@@ -19,18 +21,28 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+pub mod address;
 pub mod alpc_view;
+pub mod code_view;
 pub mod command;
 pub mod complete;
+pub mod debug;
+pub mod debug_command;
 pub mod execute;
 pub mod json;
+pub mod machine_view;
+pub mod memory_view;
 pub mod names;
+pub mod object_view;
 pub mod pager;
 pub mod process_view;
 pub mod ring;
 pub mod snapshot;
 pub mod style;
+pub mod symbols;
 pub mod system_view;
 pub mod trace_view;
 pub mod wait_chain;

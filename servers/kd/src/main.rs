@@ -87,7 +87,9 @@ impl DebugConsole {
                 Typed::Tab(before) => {
                     // Without a snapshot there are fewer names to offer.
                     let snapshot = self.kernel.snapshot().unwrap_or_default();
-                    let found = complete(&before, &snapshot, &|_| Vec::new());
+                    let (context, kernel) = (&mut self.session.context, &mut self.kernel);
+                    let found =
+                        complete(&before, &snapshot, &mut |start| context.symbols_with(start, kernel));
                     line.complete(&found);
                 }
             }

@@ -1,10 +1,12 @@
 //! `!process` and `!thread`: processes, threads, and why each thread waits.
 
-use crate::snapshot::{Snapshot, id, port_name};
+use crate::snapshot::{Snapshot, id, port_name, type_name};
 use abi::info::{
     SystemThreadInformation, WAIT_REASON_DELAY, WAIT_REASON_EXECUTIVE, WAIT_REASON_LPC_RECEIVE,
     WAIT_REASON_LPC_REPLY, WAIT_REASON_QUEUE, WAIT_REASON_SUSPENDED, WAIT_REASON_USER_REQUEST,
 };
+use abi::kd::{SysdbgThread, SysdbgWait};
+use abi::ob::ty;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -13,12 +15,14 @@ use libnt::info::Process;
 /// Detail level from which on threads are shown.
 pub const DETAIL_THREADS: u32 = 1;
 
-/// Prints a process in one line, and with detail what it uses and its threads.
+/// Prints a process in one line, and with detail what it uses and its threads. `facts` is what only a debugger is told of a
+/// thread.
 pub fn write_process(
     out: &mut dyn Write,
     process: &Process,
     detail: u32,
     snapshot: &Snapshot,
+    facts: &mut dyn FnMut(u32) -> Option<SysdbgThread>,
 ) -> fmt::Result {
     let info = &process.information;
     writeln!(
@@ -51,7 +55,7 @@ pub fn write_process(
         info.quota[3],
     )?;
     for thread in &process.threads {
-        write_thread(out, thread, snapshot)?;
+        write_thread(out, thread, facts(id(thread.unique_thread)).as_ref(), snapshot)?;
     }
     Ok(())
 }
@@ -60,6 +64,7 @@ pub fn write_process(
 pub fn write_thread(
     out: &mut dyn Write,
     thread: &SystemThreadInformation,
+    facts: Option<&SysdbgThread>,
     snapshot: &Snapshot,
 ) -> fmt::Result {
     writeln!(
@@ -80,9 +85,61 @@ pub fn write_thread(
         thread.context_switches,
         seconds(thread.user_time),
     )?;
-    match reason(thread, snapshot) {
+    match full_reason(thread, facts, snapshot) {
         reason if reason.is_empty() => Ok(()),
         reason => writeln!(out, "        {reason}"),
+    }
+}
+
+/// Why a thread waits: for ALPC as [`reason`] says it, else for which objects.
+pub fn full_reason(
+    thread: &SystemThreadInformation,
+    facts: Option<&SysdbgThread>,
+    snapshot: &Snapshot,
+) -> String {
+    match (reason(thread, snapshot), facts) {
+        (reason, Some(facts)) if reason.is_empty() && thread.thread_state == STATE_WAITING => {
+            waiting_for_objects(facts, snapshot)
+        }
+        (reason, _) => reason,
+    }
+}
+
+fn waiting_for_objects(facts: &SysdbgThread, snapshot: &Snapshot) -> String {
+    let count = facts.wait_count as usize;
+    let mut text = match (count, facts.wait_all != 0, facts.deadline) {
+        (0, _, u64::MAX) => return String::new(),
+        (0, ..) => return "Waiting for a time-out".into(),
+        (1, ..) => String::from("Waiting for "),
+        (_, true, _) => format!("Waiting for all of {count} objects: "),
+        (_, false, _) => format!("Waiting for any of {count} objects: "),
+    };
+    for (place, wait) in facts.waits.iter().take(count).enumerate() {
+        text += if place > 0 { ", " } else { "" };
+        text += &object(wait, snapshot);
+    }
+    if count > facts.waits.len() {
+        text += &format!(" and {} more", count - facts.waits.len());
+    }
+    if facts.deadline != u64::MAX {
+        text += ", or a time-out";
+    }
+    text
+}
+
+fn object(wait: &SysdbgWait, snapshot: &Snapshot) -> String {
+    if wait.handle == 0 {
+        return "an object without a handle".into();
+    }
+    let handle = wait.handle;
+    match u8::try_from(wait.object_type).unwrap_or(0) {
+        ty::PROCESS => {
+            let name = snapshot.process_name(wait.detail);
+            format!("process {} {name} (handle {handle:#x})", wait.detail)
+        }
+        ty::THREAD => format!("thread {} (handle {handle:#x})", wait.detail),
+        ty::PORT => format!("ALPC port {} (handle {handle:#x})", port(wait.detail, snapshot)),
+        _ => format!("{} {} (handle {handle:#x})", type_name(wait.object_type), wait.object_id),
     }
 }
 
@@ -171,7 +228,8 @@ mod tests {
     fn show(process: u32, detail: u32) -> String {
         let snapshot = snapshot();
         let mut out = String::new();
-        write_process(&mut out, snapshot.process(process).unwrap(), detail, &snapshot).unwrap();
+        write_process(&mut out, snapshot.process(process).unwrap(), detail, &snapshot, &mut |_| None)
+            .unwrap();
         out
     }
 
@@ -199,6 +257,33 @@ PROCESS 20     SessionId: 0  Cid: 0014  ParentCid: 0004  HandleCount: 9    Threa
 "
         );
         assert!(show(12, 7).ends_with("        Waiting for a message at port 8 (\\RPC Control\\x)\n"));
+    }
+
+    #[test]
+    fn a_wait_for_objects_names_them() {
+        let snapshot = snapshot();
+        let waits = |object_type: u8, detail| SysdbgWait {
+            handle: 0x24,
+            object_id: 9,
+            object_type: object_type.into(),
+            detail,
+        };
+        let mut facts = SysdbgThread { wait_count: 3, deadline: u64::MAX, ..SysdbgThread::default() };
+        facts.waits[0] = waits(ty::EVENT, 0);
+        facts.waits[1] = waits(ty::PROCESS, 12);
+        let thread = SystemThreadInformation { wait_reason: 6, ..snapshot.process(20).unwrap().threads[1] };
+        let text = |facts: &SysdbgThread| full_reason(&thread, Some(facts), &snapshot);
+        assert_eq!(
+            text(&facts),
+            "Waiting for any of 3 objects: Event 9 (handle 0x24), process 12 console (handle 0x24), \
+             an object without a handle"
+        );
+        (facts.wait_count, facts.deadline) = (1, 5);
+        assert_eq!(text(&facts), "Waiting for Event 9 (handle 0x24), or a time-out");
+        facts.wait_count = 0;
+        assert_eq!(text(&facts), "Waiting for a time-out");
+        facts.wait_count = 20;
+        assert!(text(&facts).contains("an object without a handle and 12 more"));
     }
 
     #[test]

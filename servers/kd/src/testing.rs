@@ -7,6 +7,8 @@ use abi::info::{
     SystemMessageInformation, SystemPortInformation, SystemProcessInformation, SystemThreadInformation,
     WAIT_REASON_DELAY, WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY,
 };
+use abi::kd::SysdbgThread;
+use abi::status::{NtResult, STATUS_INVALID_CID};
 use abi::trace::{NameRecord, TraceRecord};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -142,4 +144,27 @@ pub fn snapshot() -> Snapshot {
         vec![connection, port(9, 2, 12, 10, 20, ""), port(10, 3, 20, 9, 12, "")],
         vec![message],
     )
+}
+
+/// Memory of the tests: a page of `nop`s at 0x2000.
+pub fn read(_process: u32, address: u64, to: &mut [u8]) -> NtResult<usize> {
+    let Some(offset) = address.checked_sub(0x2000).filter(|offset| *offset < 0x1000) else { return Ok(0) };
+    let count = to.len().min(0x1000 - offset as usize);
+    to[..count].fill(0x90);
+    Ok(count)
+}
+
+/// Page tables of the tests: empty.
+pub fn read_physical(_address: u64, to: &mut [u8]) -> NtResult<usize> {
+    to.fill(0);
+    Ok(to.len())
+}
+
+/// The threads 13, 21 and 22, all waiting; 21 for a second.
+pub fn thread(thread: u32) -> NtResult<SysdbgThread> {
+    let deadline = if thread == 21 { 1000 } else { u64::MAX };
+    match thread {
+        13 | 21 | 22 => Ok(SysdbgThread { state: 5, process: 20, deadline, ..SysdbgThread::default() }),
+        _ => Err(STATUS_INVALID_CID),
+    }
 }

@@ -42,6 +42,18 @@ impl<B: Body> Group<B> {
         (r.connection == connection && r.of_client == of_client && !r.deleted).then_some(key)
     }
 
+    /// Reserves that one side of a connection has.
+    pub fn reserve_count(&self, role: Role) -> u32 {
+        let (connection, of_client) = match role {
+            Role::Connection => return 0,
+            Role::Server(connection) => (connection, false),
+            Role::Client(connection) => (connection, true),
+        };
+        let mine =
+            self.reserves.iter().filter(|(_, r)| r.connection == connection && r.of_client == of_client);
+        mine.filter(|(_, r)| !r.deleted).count() as u32
+    }
+
     /// True when this is the id of a reserve of this port.
     pub fn is_reserve(&self, role: Role, id: u32) -> bool {
         self.reserve_key(role, id).is_some()
