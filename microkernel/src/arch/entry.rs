@@ -89,7 +89,9 @@ macro_rules! entry {
             "movabs rcx, {user_max}",
             "cmp rdx, rcx",
             "jae 2b",
-            "cmp r9, rcx",
+            // No word for the length is no use either.
+            "lea r10, [r9 - 1]",
+            "cmp r10, rcx",
             "jae 2b",
             $open,
             concat!($words, "_start:"),
