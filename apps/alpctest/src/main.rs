@@ -29,6 +29,7 @@ mod ends;
 mod fast;
 mod handles;
 mod holding;
+mod invitations;
 mod limits;
 mod lists;
 mod messages;
@@ -87,4 +88,5 @@ fn run(test: &mut Test) {
     limits::run(test);
     query::run(test);
     zones::run(test);
+    invitations::run(test);
 }

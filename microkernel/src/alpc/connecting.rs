@@ -26,7 +26,7 @@ pub struct Connect<'a> {
     pub port: &'a Port,
     /// Connection message, if any.
     pub message: InOut<PortMessage>,
-    /// Its attributes.
+    /// Its attributes, which may come without a message.
     pub attributes: InOut<AlpcMessageAttributes>,
     /// Where the answer goes, if there is a message buffer.
     pub buffer: Option<ReceiveBuffer>,
@@ -45,12 +45,12 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
     let Connect { port, message, attributes, buffer, port_attributes, security, sync, until } = request;
     let group = &port.group;
     let quota = sched::current().process.quota();
+    let sending = Sending { group, port: None, is_datagram: false };
     let body = if message.is_null() {
-        Body::empty(&quota)?
+        Body::of_attributes(&quota, *attributes, &sending)?
     } else {
         let longest = max_length(port_attributes).map_or(0, |length| length.min(group.max_length));
         let header = read_header(In::at(message.address()), longest)?;
-        let sending = Sending { group, port: None, is_datagram: false };
         capture(In::at(message.address()), &header, *attributes, &sending)?
     };
     let signal = new_signal(port_attributes.flags)?;

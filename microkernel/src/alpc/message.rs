@@ -57,6 +57,15 @@ impl Body {
         Ok(Self { _charge: Some(Charge::new(quota, Kind::Pool, MESSAGE_CHARGE)?), ..Self::default() })
     }
 
+    /// A body without payload that carries attributes.
+    pub fn of_attributes(
+        quota: &Ref<QuotaBlock>,
+        attributes: InOut<AlpcMessageAttributes>,
+        sending: &Sending,
+    ) -> Result<Self, NtStatus> {
+        Ok(Self { attached: attributes::capture(attributes, sending)?, ..Self::empty(quota)? })
+    }
+
     /// A body of payload that a receiver got and gives back; not charged.
     pub fn from_user(address: u64, length: usize) -> Result<Self, NtStatus> {
         let data = usercopy::vec_from_user(address, length)?;

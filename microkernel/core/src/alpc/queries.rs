@@ -103,9 +103,7 @@ impl<B: Body> Group<B> {
     /// Where a message comes from that was received through this port and is still to be answered or given back, a
     /// connection request included.
     pub fn received(&self, role: Role, id: u32, callback_id: u32) -> Result<Origin, NtStatus> {
-        if role != Role::Connection || callback_id != 0 || self.pending_request(id).is_err() {
-            self.is_held(role, id, callback_id)?;
-        }
+        self.is_held(role, id, callback_id)?;
         self.origin(id, callback_id).ok_or(STATUS_MESSAGE_NOT_FOUND)
     }
 

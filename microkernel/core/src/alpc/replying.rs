@@ -19,11 +19,9 @@ impl<B: Body> Group<B> {
         Ok(key)
     }
 
-    /// Checks that a pending message may be answered or given back through this port; its key.
-    ///
-    /// STATUS_MESSAGE_NOT_FOUND: there is none, or it was not received through a port like this.
-    /// STATUS_REPLY_MESSAGE_MISMATCH: its sender answers a call back first and does not wait for this.
-    pub(super) fn held(&self, role: Role, id: u32, callback_id: u32) -> Result<u64, NtStatus> {
+    /// The key of a message that was received through this port and that is pending. STATUS_MESSAGE_NOT_FOUND: there is none, or
+    /// it was not received through a port like this.
+    fn pending_key(&self, role: Role, id: u32, callback_id: u32) -> Result<u64, NtStatus> {
         let key = self.resolve(id, callback_id)?;
         let m = self.messages.get(key).ok_or(STATUS_MESSAGE_NOT_FOUND)?;
         let right_side = match role {
@@ -31,7 +29,17 @@ impl<B: Body> Group<B> {
             Role::Server(connection) => !m.to_client && m.connection == connection,
             Role::Client(connection) => m.to_client && m.connection == connection,
         };
-        if !right_side || m.kind() == LPC_CONNECTION_REQUEST || m.place != Place::Pending {
+        if right_side && m.place == Place::Pending { Ok(key) } else { Err(STATUS_MESSAGE_NOT_FOUND) }
+    }
+
+    /// Checks that a pending message may be answered or given back through this port; its key.
+    ///
+    /// STATUS_MESSAGE_NOT_FOUND: there is none, it was not received through a port like this, or it is a connection request.
+    /// STATUS_REPLY_MESSAGE_MISMATCH: its sender answers a call back first and does not wait for this.
+    pub(super) fn held(&self, role: Role, id: u32, callback_id: u32) -> Result<u64, NtStatus> {
+        let key = self.pending_key(role, id, callback_id)?;
+        let m = self.messages.get(key).ok_or(STATUS_MESSAGE_NOT_FOUND)?;
+        if m.kind() == LPC_CONNECTION_REQUEST {
             return Err(STATUS_MESSAGE_NOT_FOUND);
         }
         // A call back that its caller gave up, and that the blocked thread has not taken, is in nobody's way.
@@ -40,20 +48,15 @@ impl<B: Body> Group<B> {
         if busy { Err(STATUS_REPLY_MESSAGE_MISMATCH) } else { Ok(key) }
     }
 
-    /// Checks that a message was received through this port and is still to be answered or given back: STATUS_MESSAGE_NOT_FOUND.
+    /// Checks that a message was received through this port and is still to be answered, given back, or accepted or refused:
+    /// STATUS_MESSAGE_NOT_FOUND.
     pub fn is_held(&self, role: Role, id: u32, callback_id: u32) -> Result<(), NtStatus> {
-        match self.held(role, id, callback_id) {
-            Ok(_) | Err(STATUS_REPLY_MESSAGE_MISMATCH) => Ok(()),
-            Err(status) => Err(status),
-        }
+        self.pending_key(role, id, callback_id).map(drop)
     }
 
     /// What a pending message that was received through this port keeps of its body.
     pub fn kept(&mut self, role: Role, id: u32, callback_id: u32) -> Option<&mut B> {
-        let key = match self.held(role, id, callback_id) {
-            Err(STATUS_REPLY_MESSAGE_MISMATCH) => self.resolve(id, callback_id).ok()?,
-            held => held.ok()?,
-        };
+        let key = self.pending_key(role, id, callback_id).ok()?;
         self.message(key).body.as_mut()
     }
 
