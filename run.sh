@@ -38,6 +38,9 @@ Antares: Windows NT's mechanisms as a microkernel system. Everything goes throug
   ./run.sh exec [--kd 'COMMAND']... 'COMMAND'...
                              boot without a window, run the commands, shut down; exits with the
                              status of the last one (`./run.sh exec --help` has all of it)
+  ./run.sh trace --out FILE 'COMMAND'...
+                             the same, and ALPC traffic meanwhile goes to FILE: .html for a browser, .json for
+                             Perfetto, .pcapng for Wireshark, .jsonl (`./run.sh trace --help` has all of it)
   ./run.sh new NAME          a new program in apps/NAME from a template; the next ./run.sh has it
   ./run.sh test [FILTER]     unit tests and system tests; the last line is `N passed, N failed`
   ./run.sh bench [--json]    guest instructions per operation, beside Linux
@@ -197,6 +200,8 @@ check() {
         case "$need" in
         qemu) have qemu-system-x86_64 || lack 'QEMU' qemu-system-x86 ;;
         gui) [ -e /usr/lib/x86_64-linux-gnu/qemu/ui-gtk.so ] || ! have dpkg || lack "QEMU's window" qemu-system-gui ;;
+        tshark) have tshark || lack 'tshark (reads traces in tests)' tshark ;;
+        chromium) have chromium || have chromium-browser || have google-chrome || lack 'Chromium (shows pages in tests)' chromium ;;
         xorriso) have xorriso || lack 'xorriso (makes the ISO)' xorriso ;;
         limine) find_limine || have git || ! can_install || lack 'git (fetches the Limine boot loader)' git ;;
         ovmf) find_ovmf || lack 'OVMF (UEFI for QEMU)' ovmf ;;
@@ -348,7 +353,7 @@ for arg in "$@"; do
     esac
     # The first word that is no option is the subcommand; options with a value take one word more.
     case "$previous" in
-    --boot | --smp | --mem | --cmdline | --timeout | --keep-logs | --kd) ;;
+    --boot | --smp | --mem | --cmdline | --timeout | --keep-logs | --kd | --out | --filter | --payload | --records) ;;
     *) case "$arg" in
         -h | --help) [ -n "$COMMAND" ] || COMMAND=help ;;
         -*) ;;
@@ -369,9 +374,9 @@ doctor)
 kd | new) NEEDS=(certs cc rust) ;;
 build) NEEDS=(certs cc rust) ;;
 iso) NEEDS=(certs cc rust xorriso limine) ;;
-test) NEEDS=(certs cc rust qemu xorriso limine ovmf) ;;
+test) NEEDS=(certs cc rust qemu xorriso limine ovmf tshark chromium) ;;
 bench) NEEDS=(certs cc rust qemu) ;;
-boot | exec)
+boot | exec | trace)
     NEEDS=(certs cc rust qemu)
     case "$BOOT" in
     direct) ;;

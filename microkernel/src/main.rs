@@ -98,8 +98,11 @@ extern "C" fn kernel_entry() -> ! {
     alpc::fastpath::enable(options.alpc_fastpath);
     platform(boot);
     let others = sched_and_processors();
-    if trace::init(others, tsc_boot()).is_none() {
+    if trace::init(others, tsc_boot(), options.trace_records).is_none() {
         stop(code::INSTALL_MORE_MEMORY, "no memory for the trace rings");
+    }
+    if options.trace {
+        trace::start(&abi::trace::TraceFilter::ALL);
     }
     let (name, version) = boot::loader();
     let (total, _) = mm::frames::counts();

@@ -6,7 +6,7 @@ use crate::exec::{self, Step};
 use crate::paths::{self, TempDir};
 use crate::qemu::{self, Boot, Machine};
 use crate::session::{Line, Options};
-use crate::{bench, guest, image, newapp, run, suite};
+use crate::{bench, guest, image, newapp, run, suite, trace};
 use lexopt::prelude::*;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +29,11 @@ struct Arguments {
     json: bool,
     profile: bool,
     help: bool,
+    out: Option<PathBuf>,
+    filter: Option<String>,
+    payload: Option<u32>,
+    records: Option<u32>,
+    from_boot: bool,
 }
 
 fn parse(mut parser: lexopt::Parser) -> Result<Arguments> {
@@ -48,6 +53,15 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments> {
             Long("gui") => given.gui = true,
             Long("icount") => given.icount = true,
             Long("json") => given.json = true,
+            Long("out") => given.out = Some(paths::of_user(&parser.value()?.string()?)),
+            Long("filter") => given.filter = Some(parser.value()?.string()?),
+            Long("payload") => {
+                given.payload = Some(number(&parser.value()?.string()?, "--payload", 0, 1024)?)
+            }
+            Long("records") => {
+                given.records = Some(number(&parser.value()?.string()?, "--records", 4096, 1 << 24)?);
+            }
+            Long("from-boot") => given.from_boot = true,
             Long("profile") => given.profile = true,
             Long("yes") => {}
             Long("help") | Short('h') => given.help = true,
@@ -121,6 +135,7 @@ pub fn main() -> Result<u8> {
             run::boot(&guest::build()?, &machine)
         }
         Some("exec") => run_exec(given),
+        Some("trace") => run_trace(given),
         Some("test") => {
             let count = suite::run(given.word()?.as_deref())?;
             Ok(u8::from(count.failed > 0))
@@ -194,6 +209,35 @@ fn run_exec(given: Arguments) -> Result<u8> {
         ..Options::default()
     };
     exec::run(&guest::build()?, &options, given.steps, &mut std::io::stdout())
+}
+
+fn run_trace(given: Arguments) -> Result<u8> {
+    if given.help {
+        print!("{}", trace::HELP);
+        return Ok(0);
+    }
+    let usage = |what: &str| Error::Usage(format!("{what}; ./run.sh trace --help explains"));
+    let out = given.out.clone().ok_or_else(|| usage("./run.sh trace needs --out FILE"))?;
+    if !given.steps.iter().any(|step| step.line == Line::Console) {
+        return Err(usage("./run.sh trace needs a command to run"));
+    }
+    if given.from_boot && (given.filter.is_some() || given.payload.is_some()) {
+        return Err(usage("--from-boot records everything, without --filter and --payload"));
+    }
+    let wanted = trace::Wanted {
+        out,
+        filter: given.filter.clone().unwrap_or_default(),
+        payload: given.payload.map_or(trace::PAYLOAD, |bytes| bytes as u16),
+        from_boot: given.from_boot,
+        records: given.records.unwrap_or(trace::RECORDS),
+    };
+    let options = Options {
+        machine: given.machine(),
+        timeout: given.timeout(120),
+        logs: given.keep_logs.clone(),
+        ..Options::default()
+    };
+    trace::run(&guest::build()?, &options, &wanted, given.steps, &mut std::io::stdout())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@
 //! | [`run`] | `./run.sh` and `./run.sh kd`: a person at a terminal |
 //! | [`suite`] | `./run.sh test` |
 //! | [`bench`](mod@bench) | `./run.sh bench`: the figures, Linux's, the bounds |
+//! | [`mod@trace`] | `./run.sh trace`: ALPC traffic for Perfetto, Wireshark, browsers |
 //! | [`newapp`] | `./run.sh new` |
 //! | [`cli`] | the command line |
 
@@ -42,5 +43,6 @@ pub mod run;
 pub mod session;
 pub mod suite;
 pub mod term;
+pub mod trace;
 
 pub use error::{Error, Result};

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Packages that build on the host as a whole, with their folders.
-const HOST_PACKAGES: [(&str, &str); 6] = [
+const HOST_PACKAGES: [(&str, &str); 7] = [
     ("abi", "libnt/abi"),
     ("antares-core", "microkernel/core"),
     ("antares-host", "boot/host"),
     ("direct", "boot/direct"),
     ("proto", "libnt/proto"),
     ("tests", "tests"),
+    ("trace", "libnt/trace"),
 ];
 
 /// How many tests did what.

@@ -33,6 +33,11 @@ impl NtStatus {
     pub fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(v, _)| *v == self.0).map(|(_, n)| *n)
     }
+
+    /// The status with NT's name, if it is one that Antares uses.
+    pub fn from_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, n)| *n == name).map(|(v, _)| Self(*v))
+    }
 }
 
 impl fmt::Display for NtStatus {

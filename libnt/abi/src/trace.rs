@@ -5,9 +5,13 @@
 //! A ring is written by its processor only. The n-th record (n = 0, 1, ...) of a ring is written to slot
 //! `n % records_per_ring` with `sequence` first set to 0 and last to n + 1; `heads[cpu]` is n + 1 after that.
 //! A reader copies the record, then checks that `sequence` was the expected value before and after;
-//! what it finds overwritten it counts as lost.
+//! what it finds overwritten it counts as lost. What a filter can ask for is in [`filter`].
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+pub mod filter;
+
+pub use filter::{TraceFilter, TracePredicate};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 /// Most processors.
 pub const MAX_CPUS: usize = 64;
@@ -32,6 +36,8 @@ pub struct TraceHeader {
     pub name_head: u64,
     /// Records written to each ring.
     pub heads: [u64; MAX_CPUS],
+    /// Requests whose time was forgotten before they were answered, while a filter asked for latencies.
+    pub forgotten: u64,
 }
 
 /// One event, 64 bytes.
@@ -70,51 +76,171 @@ pub struct TraceRecord {
     pub attributes: u8,
     /// Messages in the queue after the event (255: that many or more).
     pub queue_depth: u8,
-    /// `TRACE_FLAG_` bits.
-    pub flags: u16,
-    /// Of [`TRACE_CALL`] and [`TRACE_RETURN`]: the thread at the other side; else 0.
-    pub peer_thread: u32,
-    /// Of those: the id of the port that it waited on; else 0.
-    pub peer_port: u32,
+    /// 0.
+    pub reserved: u16,
+    /// What else there is to say; the event's kind says what it is. For send and reply the thread at the other side, if the
+    /// processor went straight to it. Else 0.
+    pub detail: u64,
 }
 
-/// The other side's event is not to be recorded, or has a record of its own ([`TraceRecord::flags`]).
-pub const TRACE_FLAG_TOLD: u16 = 1;
-/// What the sender does is not to be recorded ([`TraceRecord::flags`]).
-pub const TRACE_FLAG_UNSEEN: u16 = 2;
+/// What the fast path writes for each leg, all that happens at once: [`TRACE_CALL`] or [`TRACE_RETURN`]. As long as a
+/// [`TraceRecord`], with the event's kind at the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DirectRecord {
+    /// As in [`TraceRecord`].
+    pub sequence: u64,
+    /// As in [`TraceRecord`].
+    pub tsc: u64,
+    /// [`TRACE_CALL`] or [`TRACE_RETURN`].
+    pub event: u8,
+    /// Processor; 0 in the ring, which says it too.
+    pub cpu: u8,
+    /// PORT_MESSAGE type with flags.
+    pub message_type: u16,
+    /// `DIRECT_` flags.
+    pub flags: u32,
+    /// Who sends.
+    pub from: DirectSide,
+    /// Who receives.
+    pub to: DirectSide,
+    /// Payload bytes.
+    pub data_length: u16,
+    /// Header and payload bytes.
+    pub total_length: u16,
+    /// Id of the connection port.
+    pub connection_port: u32,
+}
 
-impl TraceRecord {
-    /// The events that a record stands for, one after the other: itself, but for the records of the fast path, which the kernel
-    /// writes one for all that happens at once.
-    pub fn events(&self) -> impl Iterator<Item = Self> {
-        let plain = Self { flags: 0, peer_thread: 0, peer_port: 0, ..*self };
-        // What a wait is for, without the message.
-        let waits = Self { message_type: 0, data_length: 0, total_length: 0, attributes: 0, ..plain };
-        let received = Self {
-            process: self.peer_process,
-            thread: self.peer_thread,
-            peer_process: self.process,
-            port: self.peer_port,
+/// A thread of a [`DirectRecord`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DirectSide {
+    /// Its process.
+    pub process: u32,
+    /// Its id.
+    pub thread: u32,
+    /// Id of the port that it waits on: the sender from here on, the receiver until here.
+    pub port: u32,
+    /// Id of the message whose answer it waits for; else 0.
+    pub message: u32,
+}
+
+/// What the receiver does is not to be recorded, or has a record of its own ([`DirectRecord::flags`]).
+pub const DIRECT_TOLD: u32 = 1;
+/// What the sender does is not to be recorded ([`DirectRecord::flags`]).
+pub const DIRECT_UNSEEN: u32 = 2;
+
+impl DirectRecord {
+    /// Id of the message.
+    pub fn message_id(&self) -> u32 {
+        if self.event == TRACE_CALL { self.from.message } else { self.to.message }
+    }
+
+    /// The events that it stands for, one after the other.
+    fn events(&self) -> [Option<TraceRecord>; 3] {
+        let plain = TraceRecord {
+            sequence: self.sequence,
+            tsc: self.tsc,
+            cpu: self.cpu,
+            process: self.from.process,
+            thread: self.from.thread,
+            port: self.from.port,
+            connection_port: self.connection_port,
+            message_id: self.message_id(),
+            peer_process: self.to.process,
+            ..TraceRecord::default()
+        };
+        let sent = TraceRecord {
+            message_type: self.message_type,
+            data_length: self.data_length,
+            total_length: self.total_length,
             ..plain
         };
-        let told = self.flags & TRACE_FLAG_TOLD != 0;
-        let seen = self.flags & TRACE_FLAG_UNSEEN == 0;
-        let events = match self.event {
-            TRACE_CALL => [
-                seen.then_some(Self { event: TRACE_SEND, ..plain }),
-                seen.then_some(Self { event: TRACE_WAIT_REPLY, ..waits }),
-                (!told).then_some(Self { event: TRACE_RECEIVE, ..received }),
-            ],
-            TRACE_RETURN => [
-                seen.then_some(Self { event: TRACE_REPLY, ..plain }),
-                seen.then_some(Self { event: TRACE_WAIT_NEW, message_id: 0, peer_process: 0, ..waits }),
-                (!told).then_some(Self { event: TRACE_UNWAIT, ..received }),
-            ],
-            _ => [Some(*self), None, None],
+        let received = TraceRecord {
+            process: self.to.process,
+            thread: self.to.thread,
+            port: self.to.port,
+            peer_process: self.from.process,
+            ..sent
+        };
+        let told = self.flags & DIRECT_TOLD != 0;
+        let seen = self.flags & DIRECT_UNSEEN == 0;
+        let (sends, waits, receives) = match self.event {
+            TRACE_CALL => (TRACE_SEND, TraceRecord { event: TRACE_WAIT_REPLY, ..plain }, TRACE_RECEIVE),
+            _ => {
+                let waits = TraceRecord { event: TRACE_WAIT_NEW, message_id: 0, peer_process: 0, ..plain };
+                (TRACE_REPLY, waits, TRACE_UNWAIT)
+            }
+        };
+        [
+            seen.then_some(TraceRecord { event: sends, detail: self.to.thread.into(), ..sent }),
+            seen.then_some(waits),
+            (!told).then_some(TraceRecord { event: receives, ..received }),
+        ]
+    }
+}
+
+/// Bytes that one [`PayloadRecord`] holds.
+pub const PAYLOAD_PIECE: usize = 40;
+
+/// A piece of the payload of the message whose event stands before it in the same ring, behind that event's other pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PayloadRecord {
+    /// As in [`TraceRecord`].
+    pub sequence: u64,
+    /// Time-stamp counter, not before that of the event.
+    pub tsc: u64,
+    /// [`TRACE_PAYLOAD`].
+    pub event: u8,
+    /// Bytes that are used.
+    pub length: u8,
+    /// Where in the payload they are.
+    pub offset: u16,
+    /// Message id.
+    pub message_id: u32,
+    /// The bytes.
+    pub bytes: [u8; PAYLOAD_PIECE],
+}
+
+/// Words of a record.
+pub const RECORD_WORDS: usize = size_of::<TraceRecord>() / 8;
+
+/// A record as it lies in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawRecord {
+    /// One event.
+    Event(TraceRecord),
+    /// A leg of the fast path.
+    Direct(DirectRecord),
+    /// A piece of a payload.
+    Payload(PayloadRecord),
+}
+
+impl RawRecord {
+    /// Tells the record of `cpu`'s ring.
+    pub fn new(words: [u64; RECORD_WORDS], cpu: u8) -> Self {
+        match words[2] as u8 {
+            TRACE_CALL | TRACE_RETURN => Self::Direct(DirectRecord { cpu, ..transmute!(words) }),
+            TRACE_PAYLOAD => Self::Payload(transmute!(words)),
+            _ => Self::Event(TraceRecord { cpu, ..transmute!(words) }),
+        }
+    }
+
+    /// The events that it stands for, one after the other; pieces of payloads are none.
+    pub fn events(&self) -> impl Iterator<Item = TraceRecord> + use<> {
+        let events = match self {
+            Self::Event(event) => [Some(*event), None, None],
+            Self::Direct(direct) => direct.events(),
+            Self::Payload(_) => [None; 3],
         };
         events.into_iter().flatten()
     }
 }
+
+const _: () = assert!(size_of::<TraceRecord>() == 64 && size_of::<DirectRecord>() == 64);
+const _: () = assert!(size_of::<PayloadRecord>() == 64 && size_of::<NameRecord>() == 64);
 
 /// A name of a process or port, 64 bytes, in the name log.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -167,11 +293,20 @@ events! {
     12 TRACE_CANCEL "cancel" "A message was cancelled.";
     13 TRACE_DISCONNECT "disconnect" "A connection ended.";
     14 TRACE_CLOSE "close" "A port's last handle was closed.";
-    15 TRACE_HANDLE "handle" "A handle was passed to a receiver.";
+    15 TRACE_HANDLE "handle" "A handle was passed to a receiver; detail: its value there.";
     16 TRACE_NOT_IMPLEMENTED "not-impl" "A system call returned STATUS_NOT_IMPLEMENTED.";
-    17 TRACE_CALL "call" "A request went straight to a thread that waited: send, wait-reply, and the other side's receive.";
-    18 TRACE_RETURN "return" "A reply went straight to its blocked sender: reply, wait-new, and the other side's unwait.";
+    17 TRACE_CALL "call" "A request went straight to a thread that waited: send, wait-reply, and the other side's receive ([`DirectRecord`]).";
+    18 TRACE_RETURN "return" "A reply went straight to its blocked sender: reply, wait-new, and the other side's unwait ([`DirectRecord`]).";
+    19 TRACE_TIMED "timed" "A request of this process was answered by the peer, not sooner than the filter's latency; detail: ticks that it took.";
+    20 TRACE_PAYLOAD "payload" "A piece of a payload ([`PayloadRecord`]).";
+    21 TRACE_SWITCH "switch" "The processor went from this thread to thread `detail` of the peer (0: it idles).";
+    22 TRACE_VIEW "view" "A view was mapped, by its maker or for a receiver; detail: its address.";
+    23 TRACE_UNMAP "unmap" "A view was unmapped; detail: its address.";
+    24 TRACE_IMPERSONATE "impersonate" "A thread took on a message's sender's identity.";
 }
+
+/// Where the kernel has the trace memory in its part of every address space; for debuggers outside of the system.
+pub const TRACE_ADDRESS: u64 = 0xFFFF_FF80_0000_0000;
 
 /// NtTraceControl: map the trace memory read-only; output: u64 address, u64 size.
 pub const TRACE_MAP: u32 = 1;
@@ -180,17 +315,6 @@ pub const TRACE_START: u32 = 2;
 /// NtTraceControl: stop recording.
 pub const TRACE_STOP: u32 = 3;
 
-/// Which events are recorded: those done by, or done to a port owned by, a process with this image name, or done
-/// on a port with this name. Empty names match everything; with both given, both must match.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct TraceFilter {
-    /// Image name, zero-padded; compared without regard to ASCII case.
-    pub process: [u8; 40],
-    /// Port name (its last component, or its whole path if it begins with a backslash), zero-padded.
-    pub port: [u8; 40],
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -198,29 +322,29 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn record(event: u8, flags: u16) -> TraceRecord {
-        TraceRecord {
+    fn record(event: u8, flags: u32) -> DirectRecord {
+        let (asker, server) = (9, 0);
+        let messages = if event == TRACE_CALL { (asker, server) } else { (server, asker) };
+        DirectRecord {
             event,
             flags,
-            process: 4,
-            thread: 8,
-            port: 1,
+            from: DirectSide { process: 4, thread: 8, port: 1, message: messages.0 },
+            to: DirectSide { process: 12, thread: 16, port: 3, message: messages.1 },
             connection_port: 2,
-            message_id: 9,
-            peer_process: 12,
-            peer_thread: 16,
-            peer_port: 3,
             message_type: 0x2001,
             data_length: 32,
             total_length: 72,
-            ..TraceRecord::default()
+            ..DirectRecord::default()
         }
     }
 
-    fn told(record: TraceRecord) -> Vec<(u8, u32, u32, u32, u32, u16)> {
-        record
+    fn told(record: DirectRecord) -> Vec<(u8, u32, u32, u32, u32, u16)> {
+        RawRecord::new(transmute!(record), 5)
             .events()
-            .map(|r| (r.event, r.process, r.port, r.peer_process, r.message_id, r.data_length))
+            .map(|r| {
+                assert_eq!((r.cpu, r.connection_port), (5, 2));
+                (r.event, r.process, r.port, r.peer_process, r.message_id, r.data_length)
+            })
             .collect()
     }
 
@@ -242,8 +366,17 @@ mod tests {
 
     #[test]
     fn a_side_that_is_not_recorded_is_left_out() {
-        assert_eq!(told(record(TRACE_CALL, TRACE_FLAG_TOLD)).len(), 2);
-        assert_eq!(told(record(TRACE_RETURN, TRACE_FLAG_UNSEEN)), [(TRACE_UNWAIT, 12, 3, 4, 9, 32)]);
-        assert_eq!(told(record(TRACE_SEND, 0)), [(TRACE_SEND, 4, 1, 12, 9, 32)]);
+        assert_eq!(told(record(TRACE_CALL, DIRECT_TOLD)).len(), 2);
+        assert_eq!(told(record(TRACE_RETURN, DIRECT_UNSEEN)), [(TRACE_UNWAIT, 12, 3, 4, 9, 32)]);
+    }
+
+    #[test]
+    fn other_records_are_what_they_are() {
+        let event = TraceRecord { event: TRACE_SEND, port: 7, ..TraceRecord::default() };
+        let raw = RawRecord::new(transmute!(event), 1);
+        assert_eq!(raw.events().collect::<Vec<_>>(), [TraceRecord { cpu: 1, ..event }]);
+        let mut words = [0; RECORD_WORDS];
+        words[2] = u64::from(TRACE_PAYLOAD);
+        assert_eq!(RawRecord::new(words, 0).events().count(), 0);
     }
 }

@@ -55,12 +55,20 @@ pub struct Waiter {
 
 /// Who sent a message. Aligned so that it is copied as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(align(8))]
+#[repr(C, align(8))]
 pub struct Sender {
     /// Process id.
     pub process: u32,
     /// Thread id.
     pub thread: u32,
+}
+
+impl Sender {
+    /// Both, the process in the lower half.
+    #[inline(always)]
+    pub fn as_word(self) -> u64 {
+        u64::from(self.process) | u64::from(self.thread) << 32
+    }
 }
 
 /// Which of the three kinds of ports an operation is done on.

@@ -86,6 +86,12 @@ impl<'a> Call<'a> {
         self.word & 0xFFFF
     }
 
+    /// Where the sender has the payload.
+    #[inline(always)]
+    fn payload(self) -> u64 {
+        self.frame.rdx + HEADER
+    }
+
     /// First word of the header that the receiver sees.
     #[inline(always)]
     fn sent(self, message_type: u16) -> u64 {
@@ -163,7 +169,7 @@ fn hand_over<const SMAP: bool, const OBJECT: bool>(call: Call, size: u64) {
     switch.commit(waiter.ticket, WAIT_REASON_LPC_REPLY as u8);
     thread.alpc_wait.set(thread.route.port_id(), id);
     if trace::is_recording() {
-        trace::direct(group, CALL_EVENT, thread, to, call.sent(REQUEST), id);
+        trace::direct(group, CALL_EVENT, thread, to, call.sent(REQUEST), call.payload());
     }
     count(me);
     if is_all(me, to) {
@@ -229,7 +235,7 @@ fn hand_back<const SMAP: bool>(call: Call, id: u32, size: u64) {
     drop(state);
     thread.alpc_wait.set(thread.route.port_id(), 0);
     if trace::is_recording() {
-        trace::direct(group, RETURN_EVENT, thread, to, call.sent(LPC_REPLY), id);
+        trace::direct(group, RETURN_EVENT, thread, to, call.sent(LPC_REPLY), call.payload());
     }
     count(me);
     if is_all(me, to) {
@@ -252,7 +258,7 @@ fn place<const SMAP: bool>(to: &Thread, call: Call) -> Option<Place> {
     // SAFETY: `place` is ring-3 memory for a header and this much payload, and a word for the length, that stays mapped
     // while the dispatcher lock is held; the kernel has no references into it. What its owner does with it is its own
     // affair. The system-call entry has looked at the message's address, and the processor has SMAP if SMAP is true.
-    unsafe { usercopy::take::<SMAP>(payload, call.frame.rdx + HEADER, call.length()) }.then_some(place)
+    unsafe { usercopy::take::<SMAP>(payload, call.payload(), call.length()) }.then_some(place)
 }
 
 /// Writes header and length.

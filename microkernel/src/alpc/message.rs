@@ -136,6 +136,11 @@ impl Body {
         self.attached.as_mut().map(|attached| &mut attached.handles)
     }
 
+    /// The payload.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
     /// What is attached.
     pub fn attached(&self) -> Option<&Attached> {
         self.attached.as_deref()

@@ -22,9 +22,7 @@ use abi::arg::{In, InOut};
 use abi::info::{WAIT_REASON_LPC_RECEIVE, WAIT_REASON_LPC_REPLY};
 use abi::status::*;
 use abi::trace::*;
-use antares_core::alpc::{
-    Body as _, Delivery, Group, ObjectContext, Post, Received, Role, Sender, Waiter, Woken,
-};
+use antares_core::alpc::{Delivery, Group, ObjectContext, Post, Received, Role, Sender, Waiter, Woken};
 use core::sync::atomic::Ordering;
 
 /// The current thread as a sender.
@@ -375,6 +373,9 @@ pub fn hand_out(
     let delivered = buffer.deliver(port, &mut delivery);
     let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
     via.event(event, details.with(delivered.map(|_| delivery.id), || delivery.sender.process));
+    if trace::is_recording() {
+        tell_what_came(via, &delivery, delivered.unwrap_or(0));
+    }
     let Delivery { key, message_type, body, .. } = delivery;
     match delivered {
         Ok(_) => {
@@ -392,6 +393,20 @@ pub fn hand_out(
             via.group().lock().undo_delivery(key, body, &mut Fx::new(false));
             Err(status)
         }
+    }
+}
+
+/// Records what the receiver got with a message.
+#[cold]
+fn tell_what_came(via: &Via, delivery: &Delivery<Body>, delivered: u32) {
+    let Some(attached) = delivery.body.attached() else { return };
+    let details = trace::Details::id(delivery.id).with(Ok(delivery.id), || delivery.sender.process);
+    if delivered & ALPC_MESSAGE_HANDLE_ATTRIBUTE != 0 {
+        let handle = attached.handles.given().map_or(0, |handle| handle.0);
+        via.event(TRACE_HANDLE, details.detail(handle));
+    }
+    if let Some(base) = attached.view.as_ref().and_then(|passage| passage.mapped()) {
+        via.event(TRACE_VIEW, details.detail(base));
     }
 }
 
@@ -450,10 +465,9 @@ pub fn receive(port: &Port, buffer: &ReceiveBuffer, until: Until) -> Result<NtSt
     }
 }
 
-impl trace::Details {
+impl<'a> trace::Details<'a> {
     /// Of a message that is delivered.
-    pub fn delivery(delivery: &Delivery<Body>) -> Self {
-        let length = delivery.body.data_length() as u16;
-        Self::of(delivery.message_type, length, false).depth(delivery.depth)
+    pub fn delivery(delivery: &'a Delivery<Body>) -> Self {
+        Self::received(delivery.message_type, delivery.body.data()).depth(delivery.depth)
     }
 }

@@ -62,6 +62,11 @@ impl Handles {
         self.list.len() > 1 && self.list[0].given.is_some()
     }
 
+    /// What the receiver has the first as.
+    pub fn given(&self) -> Option<Handle> {
+        self.list.first().and_then(|first| first.given)
+    }
+
     /// The receiver has the first.
     pub fn keep(&mut self, given: Handle) {
         if let Some(first) = self.list.first_mut() {

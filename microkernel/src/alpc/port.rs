@@ -205,7 +205,7 @@ impl Port {
             return;
         }
         let mut fx = Fx::new(false);
-        trace::port_event(abi::trace::TRACE_CLOSE, self, 0);
+        trace::port_event(abi::trace::TRACE_CLOSE, self, trace::Details::default());
         match self.role {
             Role::Connection => self.group.lock().close_connection_port(&mut fx),
             Role::Server(connection) => self.group.lock().close_server(connection, &mut fx),
@@ -229,6 +229,8 @@ impl Port {
 /// A view is gone: the port that owned it, if it is still there, forgets it.
 pub fn forget_view(view: &Ref<View>) {
     if let Some(port) = find(view.port) {
+        let details = trace::Details::default().detail(view.base());
+        trace::port_event(abi::trace::TRACE_UNMAP, &port, details);
         port.views.forget(view);
     }
 }

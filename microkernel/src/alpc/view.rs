@@ -300,6 +300,11 @@ impl Passage {
         self.received.is_some() && self.must_be_returned()
     }
 
+    /// Where the receiver's view is.
+    pub fn mapped(&self) -> Option<u64> {
+        self.received.as_ref().map(|held| held.view.base())
+    }
+
     /// Gives a process a view to receive with, owned by a port: the one that it has, or a new one. `known` says whether
     /// the port can own one more, and is told of it.
     pub fn map(

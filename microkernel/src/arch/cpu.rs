@@ -320,6 +320,17 @@ pub fn rdtsc_unordered() -> u64 {
     counter
 }
 
+/// As [`rdtsc_unordered`], in its lower and upper half, as the processor gives it.
+#[inline(always)]
+pub fn rdtsc_halves() -> (u32, u32) {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter.
+    unsafe {
+        asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    (low, high)
+}
+
 macro_rules! control_register {
     ($read:ident, $name:literal) => {
         #[doc = concat!("Reads ", $name, ".")]

@@ -48,6 +48,8 @@ pub struct PerCpu {
     pub trace_ring: AtomicU64,
     /// Records in it, less one.
     pub trace_mask: AtomicU64,
+    /// Where the trace memory says how many it has written.
+    pub trace_head: AtomicPtr<AtomicU64>,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
     /// Page faults resolved.
@@ -79,6 +81,7 @@ impl PerCpu {
             idle_ticks: AtomicU64::new(0),
             trace_ring: AtomicU64::new(0),
             trace_mask: AtomicU64::new(0),
+            trace_head: AtomicPtr::new(core::ptr::null_mut()),
             interrupts: AtomicU64::new(0),
             page_faults: AtomicU64::new(0),
             alpc_fast: AtomicU64::new(0),

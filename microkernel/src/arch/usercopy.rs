@@ -173,6 +173,23 @@ pub unsafe fn take<const HAS_SMAP: bool>(to: *mut u8, address: u64, count: u64) 
     left == 0
 }
 
+/// Copies from user memory without bringing anything in. `false` if the range is not user memory or cannot be read now.
+#[must_use]
+pub fn peek(to: &mut [u8], address: u64) -> bool {
+    let (at, count) = (to.as_mut_ptr(), to.len() as u64);
+    if !is_user_range(address, to.len()) {
+        return false;
+    }
+    // SAFETY: `to` is the caller's alone, the range is user memory, and `SMAP` says what the processor has.
+    unsafe {
+        if SMAP.load(Ordering::Relaxed) {
+            take::<true>(at, address, count)
+        } else {
+            take::<false>(at, address, count)
+        }
+    }
+}
+
 /// Copies from user memory into a new vector.
 ///
 /// # Errors

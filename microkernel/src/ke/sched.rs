@@ -10,6 +10,7 @@ use crate::kref::Ref;
 use crate::mm::kernel_root;
 use crate::ps::thread::Thread;
 use crate::sync::{Guard, Lock, rank};
+use crate::trace;
 use abi::NtStatus;
 use abi::status::STATUS_INSUFFICIENT_RESOURCES;
 use antares_core::alpc::Waiter;
@@ -169,6 +170,11 @@ fn reschedule_for(mut guard: DispatchGuard, thread: u32) -> u32 {
     }
     let kicks = guard.take_kicks() & !(1 << me.index);
     kick(kicks);
+    if trace::records_switches() {
+        // SAFETY: null, or threads with dispatcher records, which the held lock keeps.
+        let (from, to) = unsafe { (previous.as_ref(), next.as_ref()) };
+        trace::switch(from, to);
+    }
     core::mem::forget(guard);
     switch_to(me, previous, next);
     finish_switch(status)

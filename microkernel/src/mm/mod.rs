@@ -26,7 +26,7 @@ const DEVICE_BASE: u64 = 0xFFFF_FE80_0000_0000;
 /// First address of the kernel stacks.
 pub const STACK_BASE: u64 = 0xFFFF_FF00_0000_0000;
 /// Where the trace memory is mapped for the kernel.
-pub const TRACE_BASE: u64 = 0xFFFF_FF80_0000_0000;
+pub const TRACE_BASE: u64 = abi::trace::TRACE_ADDRESS;
 
 /// Reserved regions up to this size are shown in the direct map, read-only.
 const SMALL_RESERVED: u64 = 2 << 20;

@@ -53,6 +53,7 @@ pub static ALIVE: AtomicU32 = AtomicU32::new(0);
 
 /// What a thread waits for in ALPC, or waited for last, for listings.
 #[derive(Default)]
+#[repr(C, align(8))]
 pub struct AlpcWait {
     /// Port id.
     pub port: AtomicU32,

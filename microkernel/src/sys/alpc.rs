@@ -52,7 +52,7 @@ pub fn NtAlpcCreatePort(
     let port_attributes = port_attributes(PortAttributes)?;
     let process = &sched::current().process;
     let port = Port::new_connection(&process.quota(), process.id(), &port_attributes)?;
-    trace::port_event(abi::trace::TRACE_CREATE, &port, 0);
+    trace::port_event(abi::trace::TRACE_CREATE, &port, trace::Details::default());
     insert_handle(Object::Port(port), PORT_ALL_ACCESS, attributes, PortHandle)
 }
 

@@ -6,6 +6,7 @@ use crate::alpc::port::Port;
 use crate::alpc::section;
 use crate::ke::sched;
 use crate::kref::Ref;
+use crate::trace;
 use abi::alpc::*;
 use abi::arg::{Handle, InOut, Out, Req};
 use abi::ob::*;
@@ -60,6 +61,8 @@ pub fn NtAlpcCreateSectionView(
         section::delete_view(&port, attribute.view_base)?;
         return Err(status);
     }
+    let details = trace::Details::default().detail(attribute.view_base);
+    trace::port_event(abi::trace::TRACE_VIEW, &port, details);
     OK
 }
 

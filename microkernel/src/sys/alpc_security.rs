@@ -8,6 +8,7 @@ use crate::alpc::security;
 use crate::ke::sched;
 use crate::kref::Ref;
 use crate::ps::ids;
+use crate::trace;
 use abi::NtStatus;
 use abi::alpc::*;
 use abi::arg::{Handle, In, InOut, Out, Req};
@@ -70,8 +71,10 @@ pub fn NtAlpcImpersonateClientOfPort(
     if Flags & !known != 0 {
         return Err(STATUS_INVALID_PARAMETER);
     }
-    let client = security::impersonate(&port, &user::read(Message)?, Flags)?;
+    let header = user::read(Message)?;
+    let client = security::impersonate(&port, &header, Flags)?;
     sched::current().impersonation.set(Some(client));
+    trace::port_event(abi::trace::TRACE_IMPERSONATE, &port, trace::Details::id(header.message_id));
     OK
 }
 

@@ -75,13 +75,16 @@ pub fn NtTraceControl(
         }
         TRACE_START => {
             let filter = match InBufferLength {
-                0 => TraceFilter { process: [0; 40], port: [0; 40] },
+                0 => TraceFilter::ALL,
                 _ => user::input(InBuffer, InBufferLength).map_err(|status| match status {
                     STATUS_INFO_LENGTH_MISMATCH => STATUS_INVALID_PARAMETER,
                     other => other,
                 })?,
             };
-            trace::start(text(&filter.process)?, text(&filter.port)?);
+            if !filter.is_valid() {
+                return Err(STATUS_INVALID_PARAMETER);
+            }
+            trace::start(&filter);
             0
         }
         TRACE_STOP => {
@@ -92,11 +95,6 @@ pub fn NtTraceControl(
     };
     user::write_opt(ReturnLength, &written)?;
     OK
-}
-
-fn text(bytes: &[u8]) -> Result<&str, NtStatus> {
-    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    core::str::from_utf8(&bytes[..end]).map_err(|_| STATUS_INVALID_PARAMETER)
 }
 
 pub fn NtSystemDebugControl(

@@ -2,13 +2,13 @@
 
 use crate::process_view::port as port_text;
 use crate::snapshot::Snapshot;
-use crate::trace_view::flag_letters;
 use abi::alpc::{ALPC_PORFLG_WAITABLE_PORT, LPC_CONTINUATION_REQUIRED, PORT_MESSAGE_SIZE, message_type_name};
 use abi::info::{SystemMessageInformation, SystemPortInformation};
 use abi::kd::SysdbgPort;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
+use trace::text::flag_letters;
 
 /// A connection port.
 const CONNECTION: u32 = 1;

@@ -30,17 +30,6 @@ pub enum Alpc {
     Message(u32),
 }
 
-/// Which trace records are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of processes with this image name.
-    pub process: Option<String>,
-    /// On ports with this name.
-    pub port: Option<String>,
-    /// Only so many of the last ones.
-    pub last: Option<usize>,
-}
-
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -66,20 +55,11 @@ pub enum Command {
     Vm,
     /// `!syscalls`.
     Syscalls,
-    /// `trace on`.
-    TraceOn(Filter),
-    /// `trace off`.
-    TraceOff,
-    /// `trace show`.
-    TraceShow(Filter),
-    /// `trace status`.
-    TraceStatus,
+    /// `trace ...`, the whole line.
+    Trace(String),
     /// `.crash`.
     Crash,
 }
-
-/// Longest name in a trace filter.
-pub const MAX_FILTER_NAME: usize = 40;
 
 /// A command line: what is to be done, and whether its listing is wanted as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +77,7 @@ pub fn parse_line(line: &str) -> Result<Line, String> {
     let mut first = true;
     words.retain(|word| core::mem::take(&mut first) || word != "--json");
     let json = words.len() < before;
-    let command = parse_words(&words)?;
+    let command = parse_words(line, &words)?;
     if json && !command.is_listing() {
         return Err(format!("'{}' has no --json", words.first().map_or("", String::as_str)));
     }
@@ -110,26 +90,16 @@ impl Command {
         if let Self::Debug(command) = self {
             return command.is_listing();
         }
-        !matches!(
-            self,
-            Self::Nothing
-                | Self::Help(_)
-                | Self::Terminal(_)
-                | Self::TraceOn(_)
-                | Self::TraceOff
-                | Self::TraceShow(_)
-                | Self::TraceStatus
-                | Self::Crash
-        )
+        !matches!(self, Self::Nothing | Self::Help(_) | Self::Terminal(_) | Self::Trace(_) | Self::Crash)
     }
 }
 
 /// Parses a command line without options. The error is what to tell the person.
 pub fn parse(line: &str) -> Result<Command, String> {
-    parse_words(&split(line)?)
+    parse_words(line, &split(line)?)
 }
 
-fn parse_words(words: &[String]) -> Result<Command, String> {
+fn parse_words(line: &str, words: &[String]) -> Result<Command, String> {
     let Some((verb, arguments)) = words.split_first() else { return Ok(Command::Nothing) };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match verb.to_ascii_lowercase().as_str() {
@@ -158,7 +128,7 @@ fn parse_words(words: &[String]) -> Result<Command, String> {
         "!vm" => none(&arguments, "!vm", Command::Vm),
         "!syscalls" => none(&arguments, "!syscalls", Command::Syscalls),
         ".crash" => none(&arguments, ".crash", Command::Crash),
-        "trace" => trace(&arguments),
+        "trace" => Ok(Command::Trace(line.into())),
         other => debug_command::parse(other, &arguments).map_or_else(
             || Err(format!("unknown command '{verb}'; 'help' lists the commands")),
             |parsed| parsed.map(Command::Debug),
@@ -240,58 +210,6 @@ fn terminal(arguments: &[&str]) -> Result<Command, String> {
     }
 }
 
-fn trace(arguments: &[&str]) -> Result<Command, String> {
-    let usage = "usage: trace on [PROCESS] [port=PORT] | off | show [PROCESS] [port=PORT] [last=N] | status";
-    let Some((verb, rest)) = arguments.split_first() else { return Err(usage.into()) };
-    match verb.to_ascii_lowercase().as_str() {
-        "on" | "start" => {
-            let filter = filter(rest)?;
-            if filter.last.is_some() {
-                return Err("last=N belongs to 'trace show'".into());
-            }
-            Ok(Command::TraceOn(filter))
-        }
-        "off" | "stop" => none(rest, "trace off", Command::TraceOff),
-        "show" => Ok(Command::TraceShow(filter(rest)?)),
-        "status" => none(rest, "trace status", Command::TraceStatus),
-        _ => Err(usage.into()),
-    }
-}
-
-fn filter(arguments: &[&str]) -> Result<Filter, String> {
-    let mut filter = Filter::default();
-    for argument in arguments {
-        match argument.split_once('=') {
-            Some(("last", count)) => {
-                let count = count.parse().map_err(|_| format!("last={count}: not a number"))?;
-                once(&mut filter.last, count, "last")?;
-            }
-            Some(("port", port)) => once(&mut filter.port, name(port)?, "port")?,
-            Some(("process", process)) => once(&mut filter.process, name(process)?, "process")?,
-            Some((key, _)) => {
-                return Err(format!("unknown filter '{key}='; there are process=, port= and last="));
-            }
-            None => once(&mut filter.process, name(argument)?, "process")?,
-        }
-    }
-    Ok(filter)
-}
-
-fn once<T>(slot: &mut Option<T>, value: T, what: &str) -> Result<(), String> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(format!("{what} is given twice")),
-    }
-}
-
-fn name(name: &str) -> Result<String, String> {
-    match name.len() {
-        0 => Err("a name is empty".into()),
-        1..=MAX_FILTER_NAME => Ok(name.into()),
-        _ => Err(format!("'{name}' is longer than the {MAX_FILTER_NAME} bytes that are kept of a name")),
-    }
-}
-
 /// An id or an image name.
 pub fn process_name(text: &str) -> ProcessName {
     number(text, "").map_or_else(|_| ProcessName::Name(text.into()), ProcessName::Id)
@@ -339,33 +257,6 @@ mod tests {
         assert_eq!(parse("?"), Ok(Command::Help(None)));
         assert_eq!(parse(".help trace"), Ok(Command::Help(Some("trace".into()))));
         assert_eq!(parse("   "), Ok(Command::Nothing));
-    }
-
-    #[test]
-    fn trace_filters() {
-        let filter = |process: Option<&str>, port: Option<&str>, last| Filter {
-            process: process.map(Into::into),
-            port: port.map(Into::into),
-            last,
-        };
-        assert_eq!(parse("trace on"), Ok(Command::TraceOn(Filter::default())));
-        assert_eq!(parse("trace on alpcping"), Ok(Command::TraceOn(filter(Some("alpcping"), None, None))));
-        assert_eq!(
-            parse("trace show cmd port=\"\\RPC Control\\x\" last=5"),
-            Ok(Command::TraceShow(filter(Some("cmd"), Some("\\RPC Control\\x"), Some(5))))
-        );
-        for wrong in [
-            "trace",
-            "trace x",
-            "trace on last=5",
-            "trace on a b",
-            "trace show last=x",
-            "trace on color=red",
-            "trace on port=",
-        ] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-        assert!(parse(&format!("trace on {}", "x".repeat(41))).unwrap_err().contains("40 bytes"));
     }
 
     #[test]

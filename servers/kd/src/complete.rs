@@ -1,8 +1,8 @@
 //! Tab completion: what the word before the cursor could become.
 
-use crate::debug_command;
 use crate::execute::HELP;
 use crate::snapshot::{Snapshot, port_name};
+use crate::{debug_command, trace_command};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -48,7 +48,11 @@ fn kind(before: &[&str]) -> Kind {
 
 /// The first words of all commands.
 fn verbs() -> BTreeSet<String> {
-    let usages = HELP.iter().chain(debug_command::HELP).map(|(usage, _)| usage.split(' ').next());
+    let usages = HELP
+        .iter()
+        .chain(trace_command::HELP)
+        .chain(debug_command::HELP)
+        .map(|(usage, _)| usage.split(' ').next());
     usages.flatten().flat_map(|verbs| verbs.split('|')).map(Into::into).collect()
 }
 

@@ -1,27 +1,28 @@
 //! Executes a command line over the [`System`] trait.
 
-use crate::command::{Alpc, Command, Filter, Line, ProcessName, number, parse_line};
-use crate::names::{Names, port_matches, process_matches};
+use crate::command::{Alpc, Command, Line, ProcessName, number, parse_line};
+use crate::names::{port_matches, process_matches};
 use crate::object_view::{Named, TokenFacts};
 use crate::pager::Size;
-use crate::ring::{Memory, Position, Trace};
 use crate::snapshot::{Snapshot, id, port_name, process_id};
 use crate::wait_chain::{self, Waits};
-use crate::{alpc_view, debug, debug_command, json, process_view, system_view, trace_view};
+use crate::{alpc_view, debug, debug_command, json, process_view, system_view, trace_command};
 use abi::info::{
     SystemHandleEntry, SystemKernelCounters, SystemMessageInformation, SystemPortInformation,
     SystemSyscallCounter, SystemThreadInformation,
 };
 use abi::kd::{SYSDBG_MAX_READ, SysdbgModule, SysdbgPort, SysdbgProcess, SysdbgProcessor, SysdbgThread};
 use abi::mm::MemoryBasicInformation;
-use abi::status::{NtResult, NtStatus, STATUS_NOT_SUPPORTED};
+use abi::status::{NtResult, NtStatus};
 use abi::trace::TraceFilter;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::time::Duration;
 use libnt::info::Process;
 use serde::Serialize;
+use trace::{Memory, Position, Trace};
 
 /// The kernel as the debug console sees it.
 pub trait System {
@@ -85,11 +86,24 @@ pub trait System {
     }
 }
 
+/// Where a command's output goes.
+pub trait Output: Write {
+    /// Shows what was written so far, and waits; true when the command is to end (a key was pressed, or nobody could press
+    /// one).
+    fn pause(&mut self, time: Duration) -> bool;
+}
+
+impl Output for String {
+    fn pause(&mut self, _: Duration) -> bool {
+        true
+    }
+}
+
 /// A debugging session: what outlives a command.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Where the rings were when tracing was last switched on.
-    trace_from: Position,
+    pub(crate) trace_from: Position,
     /// What the person at the line can see; `None`: a script reads.
     pub terminal: Option<Size>,
     /// What debugger commands mean.
@@ -128,7 +142,7 @@ impl From<String> for Failure {
 pub type Outcome = Result<(), Failure>;
 
 /// Executes a command line and writes what it says; gives its status, 0 when it worked.
-pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out: &mut dyn Write) -> u32 {
+pub fn execute<S: System>(line: &str, session: &mut Session, system: &mut S, out: &mut dyn Output) -> u32 {
     let outcome = match parse_line(line) {
         Ok(Line { command, json: true }) => list(&command, session, system, out).or_else(|failure| {
             let why = match failure {
@@ -234,7 +248,7 @@ pub fn put(out: &mut dyn Write, value: &impl Serialize) -> Outcome {
     Ok(writeln!(out, "{text}")?)
 }
 
-fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out: &mut dyn Write) -> Outcome {
+fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out: &mut dyn Output) -> Outcome {
     match command {
         Command::Nothing => Ok(()),
         Command::Help(topic) => help(topic.as_deref(), out),
@@ -283,25 +297,13 @@ fn run<S: System>(command: &Command, session: &mut Session, system: &mut S, out:
             let counters = system.syscalls().map_err(|s| Failure::Status("system-call counters", s))?;
             Ok(system_view::write_syscalls(out, &counters)?)
         }
-        Command::TraceOn(filter) => trace_on(filter, session, system, out),
-        Command::TraceOff => {
-            system.trace_stop().map_err(|s| Failure::Status("trace off", s))?;
-            Ok(writeln!(out, "Tracing is off; 'trace show' shows what was recorded")?)
-        }
-        Command::TraceShow(filter) => trace_show(filter, session, system, out),
-        Command::TraceStatus => {
-            Ok(system_view::write_trace_status(out, rings(system)?, &session.trace_from)?)
-        }
+        Command::Trace(line) => trace_command::run(line, session, system, out),
         Command::Crash => Err(Failure::Status(".crash", system.crash())),
     }
 }
 
 fn snapshot<S: System>(system: &mut S) -> Result<Snapshot, Failure> {
     system.snapshot().map_err(|status| Failure::Status("system information", status))
-}
-
-fn rings<S: System>(system: &S) -> Result<&Trace<S::Memory>, Failure> {
-    system.trace().ok_or(Failure::Status("trace memory", STATUS_NOT_SUPPORTED))
 }
 
 /// The processes that are meant; all when no name is given.
@@ -381,50 +383,6 @@ fn alpc<S: System>(what: &Alpc, snapshot: &Snapshot, system: &mut S, out: &mut d
     Ok(())
 }
 
-fn trace_on<S: System>(
-    filter: &Filter,
-    session: &mut Session,
-    system: &mut S,
-    out: &mut dyn Write,
-) -> Outcome {
-    let from = rings(system)?.position();
-    let wire =
-        TraceFilter { process: padded(filter.process.as_deref()), port: padded(filter.port.as_deref()) };
-    system.trace_start(&wire).map_err(|status| Failure::Status("trace on", status))?;
-    session.trace_from = from;
-    let mut text = "Tracing is on".to_string();
-    if let Some(process) = &filter.process {
-        text += &format!(", of processes named '{process}'");
-    }
-    if let Some(port) = &filter.port {
-        text += &format!(", on ports named '{port}'");
-    }
-    Ok(writeln!(out, "{text}")?)
-}
-
-fn padded(name: Option<&str>) -> [u8; 40] {
-    let mut bytes = [0; 40];
-    let name = name.unwrap_or_default().as_bytes();
-    bytes[..name.len().min(40)].copy_from_slice(&name[..name.len().min(40)]);
-    bytes
-}
-
-fn trace_show<S: System>(filter: &Filter, session: &Session, system: &mut S, out: &mut dyn Write) -> Outcome {
-    // The snapshot only adds names to those in the log; without it there are just fewer.
-    let snapshot = system.snapshot().unwrap_or_default();
-    let trace = rings(system)?;
-    let mut names = Names::default();
-    let (log, names_lost) = trace.names();
-    names.add_log(&log);
-    names.add_snapshot(&snapshot);
-    let reading = trace.read(&session.trace_from, |record| trace_view::is_wanted(record, filter, &names));
-    trace_view::write_reading(out, &reading, filter.last, trace.clock(), &names)?;
-    if names_lost > 0 && filter.process.is_some() {
-        writeln!(out, "{names_lost} names were lost: a process that ended long ago may be missing here")?;
-    }
-    Ok(())
-}
-
 /// The commands with their arguments and what they do.
 pub(crate) const HELP: &[(&str, &str)] = &[
     ("!process [0 | PROCESS] [0 | 7]", "processes; 7 shows threads and why each waits"),
@@ -438,10 +396,6 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("!handle PROCESS", "the handles of a process"),
     ("!vm", "memory, objects and event counts of the kernel"),
     ("!syscalls", "how often each system call was made"),
-    ("trace on [PROCESS] [port=PORT]", "record ALPC events, all or those of a process or port"),
-    ("trace show [PROCESS] [port=PORT] [last=N]", "the records since 'trace on', one a line"),
-    ("trace status", "records written and lost"),
-    ("trace off", "stop recording; the records stay"),
     (".crash", "stop the system with a bugcheck"),
     (".terminal ROWS [COLUMNS] | off", "page and colour for a terminal of this size, or neither"),
     ("help [COMMAND]", "this page"),
@@ -453,7 +407,12 @@ fn help(topic: Option<&str>, out: &mut dyn Write) -> Outcome {
         topic.is_none_or(|t| verbs.split('|').any(|verb| verb.eq_ignore_ascii_case(t)))
     };
     let mut found = false;
-    for (usage, what) in HELP.iter().chain(debug_command::HELP).filter(|(usage, _)| matches(usage)) {
+    if topic == Some("filter") {
+        return Ok(write!(out, "{}", trace_command::FILTER_HELP)?);
+    }
+    for (usage, what) in
+        HELP.iter().chain(trace_command::HELP).chain(debug_command::HELP).filter(|(usage, _)| matches(usage))
+    {
         writeln!(out, "{usage:<42} {what}")?;
         found = true;
     }
@@ -468,15 +427,16 @@ fn help(topic: Option<&str>, out: &mut dyn Write) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::testing::{TraceMemory, snapshot};
+    use crate::testing::snapshot;
     use abi::status::{STATUS_ACCESS_DENIED, STATUS_INVALID_CID};
     use abi::trace::{NAME_PROCESS, TRACE_SEND};
+    use trace::testing::TraceMemory;
 
-    struct Fake {
+    pub(crate) struct Fake {
         trace: Option<Trace<Vec<u64>>>,
-        started: Vec<TraceFilter>,
+        pub(crate) started: Vec<TraceFilter>,
     }
 
     impl Fake {
@@ -484,6 +444,10 @@ mod tests {
             let mut memory = TraceMemory::new(1, 8, 8);
             memory.name(NAME_PROCESS, 99, 4, "gone");
             memory.event(0, 1, |r| (r.event, r.process, r.peer_process) = (TRACE_SEND, 99, 12));
+            Self::with_trace(memory)
+        }
+
+        pub(crate) fn with_trace(memory: TraceMemory) -> Self {
             Self { trace: Some(memory.trace()), started: Vec::new() }
         }
     }
@@ -556,7 +520,7 @@ mod tests {
         }
     }
 
-    fn with(fake: &mut Fake, session: &mut Session, line: &str) -> (u32, String) {
+    pub(crate) fn with(fake: &mut Fake, session: &mut Session, line: &str) -> (u32, String) {
         let mut out = String::new();
         let status = execute(line, session, fake, &mut out);
         (status, out)
@@ -570,7 +534,8 @@ mod tests {
     fn every_command_in_the_help_runs() {
         let (status, text) = go("help");
         assert_eq!(status, 0);
-        assert_eq!(text.lines().count(), HELP.len() + debug_command::HELP.len() + 1);
+        let lines = HELP.len() + trace_command::HELP.len() + debug_command::HELP.len() + 1;
+        assert_eq!(text.lines().count(), lines);
         for line in [
             "!process 0 0",
             "!process cmd 7",
@@ -702,7 +667,7 @@ mod tests {
             (status, text.as_str()),
             (0, "Tracing is on, of processes named 'alpcping', on ports named 'x'\n")
         );
-        assert_eq!(fake.started[0].process, padded(Some("alpcping")));
+        assert_eq!(&fake.started[0].process[..9], b"alpcping\0");
         assert_eq!(&fake.started[0].port[..2], b"x\0");
         assert_eq!(with(&mut fake, &mut session, "trace show").1, "0 records, none lost\n");
     }

@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use kd::System;
 use kd::object_view::{Named, TokenFacts};
-use kd::ring::{Memory, Trace};
 use kd::snapshot::Snapshot;
 use libnt::abi::info::{SystemHandleEntry, SystemKernelCounters, SystemSyscallCounter};
 use libnt::abi::io::SHUTDOWN_REBOOT;
@@ -18,6 +17,7 @@ use libnt::proto::kd::HANDLE_DEBUG;
 use libnt::sys::calls;
 use libnt::token::{self, Token};
 use libnt::{info, ob, resource, session};
+use trace::{Memory, Trace};
 use zerocopy::{FromBytes, FromZeros, IntoBytes, KnownLayout};
 
 /// The trace memory, mapped read-only into this process for all its life.

@@ -3,11 +3,11 @@
 //! kd answers on the second serial line in the words that WinDbg users know. Its logic is here, pure and
 //! tested on the host; `main.rs` adds the serial line and the system calls.
 //!
-//! * [`ring`] reads the kernel's trace memory, which changes while it is read;
 //! * [`snapshot`] decodes what NtQuerySystemInformation tells;
 //! * [`names`] knows the names of processes and ports, also of those that are gone;
 //! * [`command`] parses a command line;
-//! * [`process_view`], [`alpc_view`], [`system_view`] and [`trace_view`] print; [`json`] is what `--json` prints;
+//! * `trace_command` does what begins with `trace`, with the crate `trace`;
+//! * [`process_view`], [`alpc_view`] and [`system_view`] print; [`json`] is what `--json` prints;
 //! * [`wait_chain`] finds out who waits for whom;
 //! * [`execute`] puts them together over the [`System`] trait;
 //! * [`debug_command`] and [`debug`] are the debugger's commands, over [`address`], [`symbols`], [`memory_view`],
@@ -39,12 +39,11 @@ pub mod names;
 pub mod object_view;
 pub mod pager;
 pub mod process_view;
-pub mod ring;
 pub mod snapshot;
 pub mod style;
 pub mod symbols;
 pub mod system_view;
-pub mod trace_view;
+mod trace_command;
 pub mod wait_chain;
 
 pub use execute::{System, execute};

@@ -1,6 +1,7 @@
 //! The serial line of a person or a script: editor, pager, colours, and the marks around each command.
 
 use core::fmt::{self, Write};
+use core::time::Duration;
 use kd::complete::Completion;
 use kd::pager::{Pager, Size};
 use kd::style::Painter;
@@ -150,6 +151,17 @@ impl Line {
             self.typed.push_front(key);
         }
         self.settle();
+    }
+}
+
+impl kd::execute::Output for Line {
+    fn pause(&mut self, time: Duration) -> bool {
+        self.settle();
+        libnt::time::sleep(time);
+        let before = self.typed.len();
+        self.receive();
+        // The first key is the one that ends the command.
+        self.typed.remove(before).is_some()
     }
 }
 

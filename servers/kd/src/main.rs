@@ -15,7 +15,7 @@ mod line;
 use core::fmt::{self, Write};
 use core::time::Duration;
 use kd::complete::complete;
-use kd::execute::{Session, System, execute};
+use kd::execute::{Output, Session, System, execute};
 use kernel::Kernel;
 use libnt::alpc::ConnectionPort;
 use libnt::prelude::*;
@@ -55,6 +55,12 @@ impl Write for Limited {
         }
         self.0.push_str(&text[..room]);
         Ok(())
+    }
+}
+
+impl Output for Limited {
+    fn pause(&mut self, _: Duration) -> bool {
+        true
     }
 }
 

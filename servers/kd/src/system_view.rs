@@ -1,7 +1,6 @@
 //! `!vm`, `!syscalls`, `!handle` and `trace status`: counters and handles.
 
 use crate::process_view::port;
-use crate::ring::{Memory, Position, Trace};
 use crate::snapshot::{Snapshot, type_name};
 use abi::info::{SystemHandleEntry, SystemKernelCounters, SystemSyscallCounter};
 use abi::ob::{OBJ_INHERIT, OBJ_PROTECT_CLOSE, ty};
@@ -10,6 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use trace::{Memory, Position, Trace};
 
 /// `!vm`: what the kernel holds.
 pub fn write_vm(out: &mut dyn Write, counters: &SystemKernelCounters) -> fmt::Result {
@@ -115,6 +115,10 @@ pub fn write_trace_status<M: Memory>(out: &mut dyn Write, trace: &Trace<M>, sinc
     writeln!(out, "Tracing is {}", if trace.is_enabled() { "on" } else { "off" })?;
     writeln!(out, "{recorded} records since tracing was switched on, {lost} of them lost")?;
     writeln!(out, "{} rings of {} records", trace.cpus(), trace.records_per_ring())?;
+    match trace.forgotten() {
+        0 => {}
+        count => writeln!(out, "{count} requests' times were forgotten before they were answered")?,
+    }
     if names_lost > 0 {
         writeln!(out, "{names_lost} names lost: what has ended long ago may show as '?'")?;
     }
@@ -124,7 +128,8 @@ pub fn write_trace_status<M: Memory>(out: &mut dyn Write, trace: &Trace<M>, sinc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{TraceMemory, snapshot};
+    use crate::testing::snapshot;
+    use trace::testing::TraceMemory;
 
     fn text(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
         let mut out = String::new();

@@ -1,6 +1,5 @@
-//! Makes trace memory and kernel answers for tests.
+//! Makes kernel answers for tests.
 
-use crate::ring::Trace;
 use crate::snapshot::Snapshot;
 use abi::alpc::ALPC_PORFLG_WAITABLE_PORT;
 use abi::info::{
@@ -9,72 +8,10 @@ use abi::info::{
 };
 use abi::kd::SysdbgThread;
 use abi::status::{NtResult, STATUS_INVALID_CID};
-use abi::trace::{NameRecord, TraceRecord};
 use alloc::vec;
 use alloc::vec::Vec;
 use libnt::info::Process;
-use zerocopy::{FromZeros, transmute};
-
-const TRACE_WORDS: usize = size_of::<TraceRecord>() / 8;
-const NAME_WORDS: usize = size_of::<NameRecord>() / 8;
-
-/// Trace memory as the kernel writes it.
-pub struct TraceMemory {
-    words: Vec<u64>,
-    cpus: usize,
-    records: usize,
-    names: usize,
-}
-
-impl TraceMemory {
-    /// Empty rings; 1 GHz, booted at tick 0.
-    pub fn new(cpus: usize, records: usize, names: usize) -> Self {
-        let mut words = vec![0; 512 + cpus * records * TRACE_WORDS + names * NAME_WORDS];
-        words[0] = cpus as u64 | (records as u64) << 32;
-        words[1] = names as u64 | 1 << 32;
-        words[2] = 1_000_000_000;
-        Self { words, cpus, records, names }
-    }
-
-    /// The memory.
-    pub fn words(&self) -> &Vec<u64> {
-        &self.words
-    }
-
-    /// The memory, to be damaged.
-    pub fn words_mut(&mut self) -> &mut Vec<u64> {
-        &mut self.words
-    }
-
-    /// The memory behind its reader.
-    pub fn trace(self) -> Trace<Vec<u64>> {
-        Trace::new(self.words).expect("a good header")
-    }
-
-    /// Writes an event.
-    pub fn event(&mut self, cpu: usize, tsc: u64, fill: impl FnOnce(&mut TraceRecord)) {
-        let number = self.words[5 + cpu];
-        let mut record = TraceRecord { sequence: number + 1, tsc, cpu: cpu as u8, ..TraceRecord::default() };
-        fill(&mut record);
-        let words: [u64; TRACE_WORDS] = transmute!(record);
-        let slot = cpu * self.records + number as usize % self.records;
-        self.words[512 + slot * TRACE_WORDS..][..TRACE_WORDS].copy_from_slice(&words);
-        self.words[5 + cpu] = number + 1;
-    }
-
-    /// Writes a name.
-    pub fn name(&mut self, kind: u32, id: u32, owner: u32, name: &str) {
-        let number = self.words[4];
-        let mut text = [0; 40];
-        text[..name.len()].copy_from_slice(name.as_bytes());
-        let record =
-            NameRecord { sequence: number + 1, kind, id, owner, length: name.len() as u32, name: text };
-        let words: [u64; NAME_WORDS] = transmute!(record);
-        let at = 512 + self.cpus * self.records * TRACE_WORDS + number as usize % self.names * NAME_WORDS;
-        self.words[at..][..NAME_WORDS].copy_from_slice(&words);
-        self.words[4] = number + 1;
-    }
-}
+use zerocopy::FromZeros;
 
 /// A console (12) with a port, and a shell (20) that waits for its answer.
 pub fn snapshot() -> Snapshot {

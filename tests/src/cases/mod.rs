@@ -9,6 +9,7 @@ mod exec;
 mod kd;
 mod programs;
 mod spine;
+mod trace;
 
 use crate::runner::Case;
 
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
         exec::cases(),
         editor::cases(),
         kd::cases(),
+        trace::cases(),
         docs::cases(),
     ]
     .into_iter()

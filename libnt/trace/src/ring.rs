@@ -4,7 +4,8 @@
 //! expected one before and after the copy. What was overwritten, before or during the reading, is counted as
 //! lost and never passed over in silence.
 
-use abi::trace::{MAX_CPUS, NameRecord, TraceHeader, TraceRecord};
+use abi::trace::{MAX_CPUS, NameRecord, PayloadRecord, RECORD_WORDS, RawRecord, TraceHeader, TraceRecord};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 use zerocopy::{IntoBytes, transmute};
@@ -19,8 +20,6 @@ pub trait Memory {
 
 /// Where the rings begin.
 const HEADER_SIZE: usize = 4096;
-/// Words of a trace record.
-const RECORD_WORDS: usize = size_of::<TraceRecord>() / 8;
 /// Words of a name record.
 const NAME_WORDS: usize = size_of::<NameRecord>() / 8;
 
@@ -45,6 +44,44 @@ pub struct Reading {
     pub records: Vec<TraceRecord>,
     /// Records that had been overwritten.
     pub lost: u64,
+    /// What is there of the payloads, by the processor and sequence number of the record that they belong to.
+    pub payloads: BTreeMap<(u8, u64), Vec<u8>>,
+}
+
+impl Reading {
+    /// What is there of the payload of a record's message.
+    pub fn payload(&self, record: &TraceRecord) -> &[u8] {
+        self.payloads.get(&(record.cpu, record.sequence)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Puts pieces of payloads together, in one ring.
+#[derive(Default)]
+struct Pieces {
+    /// The last event and its message.
+    event: Option<(u64, u32)>,
+    bytes: Vec<u8>,
+}
+
+impl Pieces {
+    fn end(&mut self, cpu: u8, payloads: &mut BTreeMap<(u8, u64), Vec<u8>>) {
+        if let Some((sequence, _)) = self.event.take()
+            && !self.bytes.is_empty()
+        {
+            payloads.insert((cpu, sequence), core::mem::take(&mut self.bytes));
+        }
+        self.bytes.clear();
+    }
+
+    /// A piece that does not follow its event, or what it follows there, belongs to something lost.
+    fn take(&mut self, piece: &PayloadRecord) {
+        let length = usize::from(piece.length).min(piece.bytes.len());
+        if self.event.is_some_and(|(_, message)| message == piece.message_id)
+            && usize::from(piece.offset) == self.bytes.len()
+        {
+            self.bytes.extend_from_slice(&piece.bytes[..length]);
+        }
+    }
 }
 
 /// The trace memory.
@@ -104,16 +141,41 @@ impl<M: Memory> Trace<M> {
         ))
     }
 
+    /// Requests whose time the kernel has forgotten before they were answered, under a filter by latency.
+    pub fn forgotten(&self) -> u64 {
+        self.memory.word(offset_of!(TraceHeader, forgotten))
+    }
+
     /// Reads what was written since `from` and is still there, in order of time; `keep` says which records are wanted.
-    pub fn read(&self, from: &Position, mut keep: impl FnMut(&TraceRecord) -> bool) -> Reading {
-        let to = self.position();
+    pub fn read(&self, from: &Position, keep: impl FnMut(&TraceRecord) -> bool) -> Reading {
+        self.read_between(from, &self.position(), keep)
+    }
+
+    /// As [`Trace::read`], of what was written until `to`.
+    pub fn read_between(
+        &self,
+        from: &Position,
+        to: &Position,
+        mut keep: impl FnMut(&TraceRecord) -> bool,
+    ) -> Reading {
         let mut reading = Reading::default();
         for cpu in 0..self.cpus {
             let ring = Ring { base: self.ring_base(cpu), capacity: self.records_per_ring };
+            let mut pieces = Pieces::default();
+            let index = cpu as u8;
             reading.lost += self.walk(ring, from.0[cpu], to.0[cpu], |words: [u64; RECORD_WORDS]| {
-                let record: TraceRecord = transmute!(words);
-                reading.records.extend(record.events().filter(&mut keep));
+                let record = RawRecord::new(words, index);
+                if let RawRecord::Payload(piece) = &record {
+                    return pieces.take(piece);
+                }
+                pieces.end(index, &mut reading.payloads);
+                for event in record.events().filter(&mut keep) {
+                    pieces.event =
+                        Some((event.sequence, event.message_id).max(pieces.event.unwrap_or_default()));
+                    reading.records.push(event);
+                }
             });
+            pieces.end(index, &mut reading.payloads);
         }
         reading.records.sort_by_key(|r| (r.tsc, r.cpu, r.sequence));
         reading
@@ -181,8 +243,12 @@ impl Clock {
     /// Nanoseconds since kernel entry.
     pub fn nanoseconds(&self, tsc: u64) -> u64 {
         let ticks = u128::from(tsc.saturating_sub(self.boot));
-        let nanoseconds = ticks * 1_000_000_000 / u128::from(self.frequency.max(1));
-        u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+        u64::try_from(ticks * 1_000_000_000 / u128::from(self.frequency.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// So many ticks in nanoseconds.
+    pub fn span(&self, ticks: u64) -> u64 {
+        Self { boot: 0, ..*self }.nanoseconds(ticks)
     }
 }
 
@@ -212,6 +278,7 @@ const _: () = assert!(size_of::<TraceHeader>() <= HEADER_SIZE);
 mod tests {
     use super::*;
     use crate::testing::TraceMemory;
+    use abi::trace::TRACE_PAYLOAD;
     use core::cell::RefCell;
 
     fn sequences(reading: &Reading) -> Vec<(u8, u64)> {
@@ -316,6 +383,33 @@ mod tests {
         memory.words_mut()[HEADER_SIZE / 8 + RECORD_WORDS] = 0;
         let reading = Trace::new(memory.words()).unwrap().read(&Position::START, |_| true);
         assert_eq!((reading.records.len(), reading.lost), (2, 1));
+    }
+
+    fn piece(memory: &mut TraceMemory, message_id: u32, offset: u16, text: &[u8]) {
+        let mut bytes = [0; 40];
+        bytes[..text.len()].copy_from_slice(text);
+        let length = text.len() as u8;
+        let piece =
+            PayloadRecord { sequence: 0, tsc: 0, event: TRACE_PAYLOAD, length, offset, message_id, bytes };
+        memory.raw(0, transmute!(piece));
+    }
+
+    #[test]
+    fn payloads_are_put_together() {
+        let mut memory = TraceMemory::new(1, 8, 4);
+        piece(&mut memory, 6, 40, b"of something lost");
+        memory.event(0, 1, |r| r.message_id = 7);
+        piece(&mut memory, 7, 0, &[b'a'; 40]);
+        piece(&mut memory, 7, 40, b"bc");
+        memory.event(0, 2, |r| r.message_id = 8);
+        memory.event(0, 3, |r| r.message_id = 9);
+        piece(&mut memory, 9, 0, b"z");
+        let reading = memory.trace().read(&Position::START, |_| true);
+        let payloads: Vec<&[u8]> = reading.records.iter().map(|r| reading.payload(r)).collect();
+        let mut long = [b'a'; 42];
+        long[40..].copy_from_slice(b"bc");
+        assert_eq!(payloads, [&long[..], b"", b"z"]);
+        assert_eq!(reading.lost, 0);
     }
 
     #[test]
