@@ -27,6 +27,7 @@ mod completion;
 mod connecting;
 mod ends;
 mod fast;
+mod flags;
 mod handles;
 mod holding;
 mod invitations;
@@ -89,4 +90,5 @@ fn run(test: &mut Test) {
     query::run(test);
     zones::run(test);
     invitations::run(test);
+    flags::run(test);
 }

@@ -6,6 +6,7 @@ use libnt::alpc::{Attributes, ConnectionPort, Message, Port};
 use libnt::prelude::*;
 use libnt::process::Command;
 use libnt::sys::calls;
+use libnt::{info, process};
 use testkit::record::{self, Id};
 
 /// Longer than anything here takes.
@@ -198,4 +199,11 @@ pub fn reply(server: &ConnectionPort, id: u32, payload: &[u8]) -> NtResult {
     let mut message = text(payload)?;
     message.set_reply_to(id);
     server.reply(&mut message, None)
+}
+
+/// Kernel memory charged to this process's quota block.
+pub fn pool() -> NtResult<u64> {
+    let me = process::current_id();
+    let found = info::processes()?.into_iter().find(|found| found.information.unique_process_id == me);
+    found.map(|found| found.information.quota[1]).ok_or(STATUS_INVALID_CID)
 }

@@ -15,7 +15,7 @@ use libnt::memory::Pages;
 use libnt::prelude::*;
 use libnt::section::{Section, View};
 use libnt::sys::calls;
-use libnt::{info, process, thread};
+use libnt::thread;
 use testkit::{Random, Test, until_waits};
 use zerocopy::IntoBytes;
 
@@ -104,13 +104,6 @@ fn payloads_lie_there(test: &mut Test) -> NtResult {
         }
     }
     Ok(())
-}
-
-/// Kernel memory charged to this process's quota block.
-fn pool() -> NtResult<u64> {
-    let me = process::current_id();
-    let found = info::processes()?.into_iter().find(|found| found.information.unique_process_id == me);
-    found.map(|found| found.information.quota[1]).ok_or(STATUS_MESSAGE_NOT_FOUND)
 }
 
 fn charges_nobody(test: &mut Test) -> NtResult {

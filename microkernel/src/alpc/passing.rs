@@ -173,6 +173,7 @@ fn type_code(handle: &HandleRef) -> u32 {
         ObjectType::Event => 0x10,
         ObjectType::Process => 0x20,
         ObjectType::Section => 0x80,
+        ObjectType::Token => 0x200,
         _ => 0,
     }
 }
