@@ -1,13 +1,15 @@
 //! Runs the cases: two guests side by side, the logs of the failed ones kept.
 
+use antares_host::exec::Step;
 use antares_host::qemu::{self, Boot, Machine};
-use antares_host::session::{Options, Output, Session};
+use antares_host::session::{Line, Options, Output, Session};
 use antares_host::suite::Count;
-use antares_host::{Error, paths};
+use antares_host::trace::{self, Wanted};
+use antares_host::{Error, guest, paths};
 use std::collections::VecDeque;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,12 +75,18 @@ impl Context {
 
     /// Runs `./run.sh exec` with these arguments, direct boot if they do not say.
     pub fn exec(&self, arguments: &[&str]) -> Result<Ran, Failure> {
+        self.tool("exec", arguments, &paths::root().map_err(words)?)
+    }
+
+    /// Runs a subcommand of `./run.sh` that boots, in a folder, with these arguments; direct boot if they do not say.
+    pub fn tool(&self, subcommand: &str, arguments: &[&str], folder: &Path) -> Result<Ran, Failure> {
         let program = paths::variable("ANTARES_EXE")
             .ok_or("this test runs the host tool, which ./run.sh test names in ANTARES_EXE")?;
         let logs = self.options(plain()).logs.unwrap_or_default();
         let mut command = Command::new(program);
         // What was built is tested, even if somebody edits a source meanwhile.
-        command.env("ANTARES_AS_BUILT", "1").arg("exec").arg("--keep-logs").arg(logs);
+        command.env("ANTARES_AS_BUILT", "1").env("ANTARES_CWD", folder);
+        command.arg(subcommand).arg("--keep-logs").arg(logs);
         if !arguments.contains(&"--boot") {
             command.args(["--boot", "direct"]);
         }
@@ -90,6 +98,16 @@ impl Context {
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
+}
+
+/// Runs a command and says that it causes a request like this: to a port of this name (or owner, for ports without), whose
+/// payload says this call, answered within so many instructions.
+pub fn causes(test: &Context, command: &str, port: &str, call: &str, instructions: u64) -> Outcome {
+    let machine = Machine { icount: true, smp: 1, ..plain() };
+    let steps = vec![Step { line: Line::Console, command: command.into() }];
+    let guest = guest::built().map_err(words)?;
+    let recorded = trace::capture(&guest, &test.options(machine), &Wanted::default(), steps, &mut Vec::new());
+    recorded.map_err(words)?.1.answers(port, call, instructions)
 }
 
 /// What `exec` did.

@@ -209,9 +209,9 @@ impl Exchanges {
     pub fn event(&mut self, record: &TraceRecord, payload: &[u8]) {
         let who = Who { process: record.process, thread: record.thread };
         match record.event {
-            TRACE_SEND | TRACE_CONNECT => self.sent(record, who),
+            TRACE_SEND | TRACE_CONNECT => self.sent(record, who, payload),
             TRACE_RECEIVE => self.received(record, who, payload),
-            TRACE_REPLY | TRACE_ACCEPT | TRACE_REFUSE => self.replied(record, who),
+            TRACE_REPLY | TRACE_ACCEPT | TRACE_REFUSE => self.replied(record, who, payload),
             TRACE_UNWAIT | TRACE_CONNECTED | TRACE_CANCEL => self.returned(record, payload),
             TRACE_WAIT_REPLY => {
                 if let Some(index) = self.open.get(&(record.connection_port, record.message_id)) {
@@ -230,7 +230,7 @@ impl Exchanges {
         }
     }
 
-    fn sent(&mut self, record: &TraceRecord, who: Who) {
+    fn sent(&mut self, record: &TraceRecord, who: Who, payload: &[u8]) {
         let kind = match record.message_type & 0xFF {
             LPC_DATAGRAM => Kind::Datagram,
             LPC_CONNECTION_REQUEST => Kind::Connect,
@@ -257,6 +257,7 @@ impl Exchanges {
         exchange.cpus.0 = record.cpu;
         exchange.sent = Some(exchange.received.map_or(record.tsc, |received| received.min(record.tsc)));
         (exchange.parent, exchange.depth) = (parent, depth);
+        keep(&mut exchange.payload, payload);
         exchange.attributes |= record.attributes;
         if exchange.server.process == 0 {
             exchange.server.process = record.peer_process;
@@ -312,20 +313,21 @@ impl Exchanges {
         let exchange = &mut self.all[index];
         (exchange.server, exchange.received, exchange.cpus.1) = (who, Some(record.tsc), record.cpu);
         exchange.attributes |= record.attributes;
-        exchange.payload = payload.to_vec();
+        keep(&mut exchange.payload, payload);
         if kind != Kind::Datagram {
             self.handling.entry(who.thread).or_default().push(index);
         }
         self.end_datagram(index, key);
     }
 
-    fn replied(&mut self, record: &TraceRecord, who: Who) {
+    fn replied(&mut self, record: &TraceRecord, who: Who, payload: &[u8]) {
         let key = (record.connection_port, record.message_id);
         let Some(index) = self.open.get(&key).copied() else { return };
         let exchange = &mut self.all[index];
         let is_lost = record.message_type & 0xFF == LPC_LOST_REPLY;
         exchange.replied = (!is_lost).then_some(record.tsc);
         exchange.replier = who;
+        keep(&mut exchange.reply, payload);
         exchange.reply_size = record.data_length;
         if exchange.server.thread == 0 {
             exchange.server = who;
@@ -354,7 +356,7 @@ impl Exchanges {
         let exchange = &mut self.all[index];
         exchange.waited |= record.event != TRACE_RECEIVE;
         exchange.returned = Some(exchange.replied.map_or(record.tsc, |replied| replied.max(record.tsc)));
-        exchange.reply = payload.to_vec();
+        keep(&mut exchange.reply, payload);
         exchange.attributes |= record.attributes;
         if record.data_length > 0 {
             exchange.reply_size = record.data_length;
@@ -363,6 +365,13 @@ impl Exchanges {
             exchange.status = record.status;
         }
         self.done.push(index);
+    }
+}
+
+/// Takes a payload. On the fast path it comes with the sending, else with the receiving.
+fn keep(place: &mut Vec<u8>, payload: &[u8]) {
+    if !payload.is_empty() {
+        *place = payload.to_vec();
     }
 }
 
@@ -459,6 +468,25 @@ pub(crate) mod tests {
         exchanges.event(&TraceRecord { event: TRACE_SEND, tsc: 6, process: 20, thread: 21, ..record }, &[]);
         let [one] = exchanges.all() else { panic!() };
         assert_eq!((one.sent, one.received, one.payload.as_slice()), (Some(5), Some(5), &b"x"[..]));
+    }
+
+    #[test]
+    fn payloads_come_with_either_end() {
+        let mut exchanges = Exchanges::default();
+        let record = TraceRecord {
+            connection_port: 7,
+            message_id: 1,
+            message_type: LPC_REQUEST,
+            ..Default::default()
+        };
+        let events: [(u8, &[u8]); 4] =
+            [(TRACE_SEND, b"ask"), (TRACE_RECEIVE, b""), (TRACE_REPLY, b"say"), (TRACE_UNWAIT, b"")];
+        for (event, payload) in events {
+            let message_type = if event >= TRACE_REPLY { LPC_REPLY } else { LPC_REQUEST };
+            exchanges.event(&TraceRecord { event, message_type, ..record }, payload);
+        }
+        let [one] = exchanges.all() else { panic!() };
+        assert_eq!((one.payload.as_slice(), one.reply.as_slice()), (&b"ask"[..], &b"say"[..]));
     }
 
     #[test]

@@ -29,9 +29,18 @@ pub fn write_reading(
     if shown > 0 {
         writeln!(out, "{HEADING}")?;
     }
+    let mut last = None;
     for record in &reading.records[total - shown..] {
         write_record(out, record, clock, names)?;
-        write_payload(out, reading.payload(record), record.event == TRACE_REPLY || is_reply(record), " ")?;
+        // A leg of the fast path is several events, and its payload one.
+        if last.replace((record.cpu, record.sequence)) != Some((record.cpu, record.sequence)) {
+            write_payload(
+                out,
+                reading.payload(record),
+                record.event == TRACE_REPLY || is_reply(record),
+                " ",
+            )?;
+        }
     }
     write_count(out, total, shown, "records", reading.lost)
 }

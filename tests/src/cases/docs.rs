@@ -1,7 +1,7 @@
 //! The documentation: each command that it shows is run, and must print what is shown.
 //!
 //! A block is fenced by three backticks and the word `console`. Each line in it that starts with `$ ` is a command line of
-//! `./run.sh exec`, up to the next one follows what it prints. In the shown output `...` stands for any text within a
+//! `./run.sh exec` or `./run.sh trace`, up to the next one follows what it prints. In the shown output `...` stands for any text within a
 //! line, and a line that is `...` alone for any number of lines. Blocks of one page that ask for the same machine
 //! share one; a block that stops the kernel shows the message and is the last one of its machine.
 
@@ -88,6 +88,8 @@ struct Shown {
     line: usize,
     machine: Machine,
     steps: Vec<Step>,
+    /// Arguments of `./run.sh trace`, if it is that.
+    trace: Option<Vec<String>>,
     output: Vec<String>,
 }
 
@@ -99,9 +101,13 @@ fn commands(text: &str) -> Result<Vec<Shown>, String> {
         if let Some(kind) = line.strip_prefix("```") {
             fence = if fence.is_some() { None } else { Some(kind == "console") };
         } else if fence == Some(true) {
-            if let Some(command) = line.strip_prefix("$ ") {
+            if let Some(arguments) = line.strip_prefix("$ ./run.sh trace ") {
+                let trace = Some(split(arguments).map_err(|why| format!("line {}: {why}", number + 1))?);
+                let (machine, steps) = (plain(), Vec::new());
+                found.push(Shown { line: number + 1, machine, steps, trace, output: Vec::new() });
+            } else if let Some(command) = line.strip_prefix("$ ") {
                 let (machine, steps) = parse(command).map_err(|why| format!("line {}: {why}", number + 1))?;
-                found.push(Shown { line: number + 1, machine, steps, output: Vec::new() });
+                found.push(Shown { line: number + 1, machine, steps, trace: None, output: Vec::new() });
             } else if let Some(shown) = found.last_mut() {
                 shown.output.push(line.to_owned());
             }
@@ -170,6 +176,11 @@ fn page_of_this_name(test: &Context) -> Outcome {
     let page = page.ok_or("the page is gone")?;
     let mut session: Option<(Session, String)> = None;
     for shown in commands(&read(&page)?)? {
+        if let Some(arguments) = &shown.trace {
+            trace(test, arguments, &shown)
+                .map_err(|why| format!("{}:{}: {why}", page.display(), shown.line))?;
+            continue;
+        }
         let machine = format!("{:?}", shown.machine);
         let mut running = match session.take() {
             Some((running, of)) if of == machine => running,
@@ -200,6 +211,19 @@ fn page_of_this_name(test: &Context) -> Outcome {
         Some((running, _)) => running.shutdown().map_err(words),
         None => Ok(()),
     }
+}
+
+/// Runs `./run.sh trace`: it prints what is shown, and its file is there.
+fn trace(test: &Context, arguments: &[String], shown: &Shown) -> Outcome {
+    let temp = paths::TempDir::new().map_err(words)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ran = test.tool("trace", &arguments, temp.path())?;
+    let text = ran.out + &ran.err;
+    let lines: Vec<&str> = text.lines().collect();
+    matches(&shown.output, &lines).map_err(|wanted| format!("no line for `{wanted}` in:\n{text}"))?;
+    let mut files = fs::read_dir(temp.path()).map_err(|error| error.to_string())?.flatten();
+    let written = files.any(|file| file.metadata().is_ok_and(|about| about.len() > 0));
+    check(written, "no file was written", &text)
 }
 
 /// Do the lines match the shown ones? If not, the shown line at which it failed.

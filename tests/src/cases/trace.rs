@@ -1,11 +1,12 @@
 //! Traces: what the console shows while a program talks, and files that other programs open and agree with.
 
-use crate::runner::{Case, Context, Outcome, case, check, good, good_kd, long_case, plain, words};
+use crate::runner::{Case, Context, Outcome, case, causes, check, good, good_kd, long_case, plain, words};
 use ::trace::testing::TraceMemory;
 use ::trace::{Exchanges, Names, Position};
 use abi::alpc::{LPC_REPLY, LPC_REQUEST};
 use abi::trace::{
-    NAME_PORT, NAME_PROCESS, TRACE_RECEIVE, TRACE_REPLY, TRACE_SEND, TRACE_UNWAIT, TRACE_WAIT_REPLY,
+    NAME_PORT, NAME_PROCESS, TRACE_RECEIVE, TRACE_REPLY, TRACE_SEND, TRACE_SWITCH, TRACE_UNWAIT,
+    TRACE_WAIT_REPLY,
 };
 use antares_host::exec::Step;
 use antares_host::qemu::Machine;
@@ -23,6 +24,9 @@ pub fn cases() -> Vec<Case> {
         case("trace::live_while_a_program_talks", live_while_a_program_talks),
         case("trace::each_record_is_there_or_lost", each_record_is_there_or_lost),
         case("trace::only_late_answers", only_late_answers),
+        case("trace::views_handles_and_impersonation", views_handles_and_impersonation),
+        case("trace::switches", switches),
+        case("trace::a_command_causes_requests", a_command_causes_requests),
         case("trace::payloads_of_both_ways", payloads_of_both_ways),
         case("trace::a_malformed_filter_is_refused", a_malformed_filter_is_refused),
         long_case("trace::files_agree_with_the_program", 240, files_agree_with_the_program),
@@ -98,6 +102,49 @@ fn only_late_answers(test: &Context) -> Outcome {
     session.shutdown().map_err(words)
 }
 
+/// What comes with messages, and what is done with it, has events of its own.
+fn views_handles_and_impersonation(test: &Context) -> Outcome {
+    let mut session = test.boot_plain()?;
+    good_kd(&mut session, "trace on event=view,unmap,handle,impersonate")?;
+    good(&mut session, "alpctest view security handle")?;
+    let shown = good_kd(&mut session, "trace show")?;
+    for event in [" view ", " unmap ", " handle ", " impersonate "] {
+        check(shown.contains(event), &format!("no event{event}"), &shown)?;
+    }
+    check(!shown.contains(" send "), "other events were recorded", &shown)?;
+    session.shutdown().map_err(words)
+}
+
+/// Switches tell who runs: whoever does something has been switched to, by a switch or by a leg of the fast path.
+fn switches(test: &Context) -> Outcome {
+    let steps = vec![Step { line: Line::Console, command: "alpcping 50".into() }];
+    let guest = guest::built().map_err(words)?;
+    let recorded = capture(&guest, &test.options(plain()), &Wanted::default(), steps, &mut Vec::new());
+    let (_, capture) = recorded.map_err(words)?;
+    let mut running: Vec<Option<(u32, u32)>> = vec![None; capture.cpus];
+    let (mut switched, mut legs) = (0, 0);
+    for record in &capture.reading.records {
+        let place = &mut running[usize::from(record.cpu)];
+        let runs = place.is_none_or(|running| running == (record.process, record.thread));
+        check(runs, &format!("{place:?} runs, and another does something"), &format!("{record:?}"))?;
+        let is_switch = record.event == TRACE_SWITCH;
+        if is_switch || record.detail != 0 && matches!(record.event, TRACE_SEND | TRACE_REPLY) {
+            // The rest of a leg is its sender's, and then its receiver's.
+            *place = is_switch.then_some((record.peer_process, record.detail as u32));
+            *(if is_switch { &mut switched } else { &mut legs }) += 1;
+        } else if matches!(record.event, TRACE_RECEIVE | TRACE_UNWAIT) {
+            *place = Some((record.process, record.thread));
+        }
+    }
+    check(switched > 10 && legs >= 80, "switches are missing", &format!("{switched} switches, {legs} legs"))
+}
+
+/// What a command asks of whom, in a line each.
+fn a_command_causes_requests(test: &Context) -> Outcome {
+    causes(test, "winobj \\Driver", "objmgr", "objmgr OpenDirectory", 100_000)?;
+    causes(test, "hello", "console", "console Write", 2_000_000)
+}
+
 /// Payloads of requests and replies, by the fast path and the long way, are there and decoded.
 fn payloads_of_both_ways(test: &Context) -> Outcome {
     for cmdline in ["", "alpc.fastpath=off"] {
@@ -112,6 +159,10 @@ fn payloads_of_both_ways(test: &Context) -> Outcome {
             let found = shown.lines().any(|line| line.trim_start().starts_with(side));
             check(found, &format!("no payload is decoded as `{side}`"), &shown)?;
         }
+        let count = |side: &str| shown.lines().filter(|line| line.trim_start().starts_with(side)).count();
+        let (requests, replies) = (count("> objmgr "), count("< objmgr "));
+        let counts = format!("{requests} requests to objmgr have a payload and {replies} replies");
+        check(requests > 3 && requests == replies, &counts, &shown)?;
         session.shutdown().map_err(words)?;
     }
     Ok(())

@@ -25,10 +25,11 @@ use crate::exec::{self, Step};
 use crate::guest::Guest;
 use crate::session::{Line, Options, Session};
 use dump::Dump;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use trace::{Clock, Exchanges, Names, Reading};
+use trace::{Clock, Exchange, Exchanges, Names, Reading, text};
 
 /// `./run.sh trace --help`.
 pub const HELP: &str = "\
@@ -64,6 +65,18 @@ pub struct Wanted {
     pub from_boot: bool,
     /// Records for each processor.
     pub records: u32,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            out: PathBuf::new(),
+            filter: String::new(),
+            payload: PAYLOAD,
+            from_boot: false,
+            records: RECORDS,
+        }
+    }
 }
 
 /// Records for each processor that are usual.
@@ -136,6 +149,31 @@ impl Capture {
         self.clock.nanoseconds(tsc)
     }
 
+    /// Says that there is a request on a port of this name whose payload says `call` (`objmgr Open`), and that it was answered
+    /// within so many ticks, which are instructions in a machine that counts them.
+    ///
+    /// # Errors
+    /// What there is instead.
+    pub fn answers(&self, port: &str, call: &str, ticks: u64) -> std::result::Result<(), String> {
+        let of_port = |exchange: &&Exchange| self.names.port(exchange.port).contains(port);
+        let mut others = BTreeSet::new();
+        let mut best = None;
+        for exchange in self.exchanges.all().iter().filter(of_port) {
+            let said = text::payload_text(&exchange.payload, false);
+            match exchange.latency() {
+                Some(latency) if said.starts_with(call) => {
+                    best = Some(best.map_or(latency, |best: u64| best.min(latency)));
+                }
+                _ => drop(others.insert(said)),
+            }
+        }
+        match best {
+            Some(best) if best <= ticks => Ok(()),
+            Some(best) => Err(format!("`{call}` on `{port}` took {best} ticks, not {ticks} at most")),
+            None => Err(format!("no `{call}` on `{port}` was answered; there were {others:?}")),
+        }
+    }
+
     /// How much there is of it, and what is missing.
     pub fn summary(&self) -> String {
         let (messages, events) = (self.exchanges.all().len(), self.reading.records.len());
@@ -203,4 +241,26 @@ pub fn capture(
 fn command(session: &mut Session, command: &str) -> Result<()> {
     let output = session.kd(command)?;
     if output.status == 0 { Ok(()) } else { Err(Error::Usage(output.text.trim_end().to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_say_the_format() {
+        assert_eq!(Format::of(Path::new("a/b.html")).unwrap(), Format::Page);
+        assert_eq!(Format::of(Path::new("x.pcapng")).unwrap(), Format::Pcapng);
+        for wrong in ["x", "x.pcap", "json"] {
+            assert!(Format::of(Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn answers_are_looked_for() {
+        let capture = testing::capture();
+        assert_eq!(capture.answers("RPC Control", "68 69", 15_000), Ok(()));
+        assert!(capture.answers("RPC Control", "68 69", 14_999).unwrap_err().contains("took 15000 ticks"));
+        assert!(capture.answers("Store", "68 69", 15_000).unwrap_err().contains("no `68 69`"));
+    }
 }
