@@ -58,6 +58,8 @@ pub struct Lock<T, const RANK: u32> {
     value: UnsafeCell<T>,
 }
 
+const _: () = assert!(core::mem::offset_of!(Lock<u8, 0>, held) == 0);
+
 // SAFETY: the lock gives its value to one holder at a time.
 unsafe impl<T: Send, const RANK: u32> Sync for Lock<T, RANK> {}
 
@@ -103,8 +105,8 @@ impl<T, const RANK: u32> Lock<T, RANK> {
         Some(Guard { lock: self })
     }
 
-    /// Takes the lock, waiting a short while at most, for a caller that can do without. Answers nothing while it waits, so the
-    /// order does not matter.
+    /// Takes the lock, waiting a short while at most, for a caller that can do without. The wait is bounded, so the order does
+    /// not matter.
     #[inline(always)]
     pub fn lock_briefly(&self) -> Option<Guard<'_, T, RANK>> {
         if !self.take() && !self.wait_briefly() {
@@ -119,7 +121,7 @@ impl<T, const RANK: u32> Lock<T, RANK> {
     fn wait_briefly(&self) -> bool {
         (0..1000).any(|_| {
             core::hint::spin_loop();
-            self.take()
+            !self.held.load(Ordering::Relaxed) && self.take()
         })
     }
 

@@ -8,7 +8,7 @@
 //! States of a message: in a queue of the port that it is for (the main queue, the large-message queue, the canceled
 //! queue); being delivered (its body is out with the receiving thread, which then ends or undoes the delivery); pending
 //! (delivered, a reply is owed); posted (a call back that the blocked thread it is for will take); replied (the reply is
-//! in it, the blocked sender will take it); reserved (set aside, so that sending it cannot fail).
+//! in it, the blocked sender will take it); reserved (set aside, so that sending it cannot fail); idle (kept for a direct request).
 //! A blocked sender that goes away takes its message with it in every state, so that a later reply finds nothing.
 //!
 //! [`queues`] owns the lists and whom a message wakes; [`connecting`], [`sending`], [`replying`], [`callbacks`],

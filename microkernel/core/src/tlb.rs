@@ -194,13 +194,13 @@ mod tests {
             }
             let mut frame = 0;
             let mut next = || { frame += 1; frame };
-            let mut root = 0;
-            let mut make = |pcids: &mut Pcids| {
-                root += 0x1000;
+            // The frame of a root comes back as its identifier does.
+            let make = |at: usize, pcids: &mut Pcids| {
                 let pcid = if has_pcids { pcids.take() } else { 0 };
+                let root = 0x1000 * (at as u64 + 1);
                 Space { residence: Residence::new(root, pcid), pages: [0; PAGES as usize] }
             };
-            let mut spaces: Vec<Space> = (0..SPACES).map(|_| make(&mut pcids)).collect();
+            let mut spaces: Vec<Space> = (0..SPACES).map(|at| make(at, &mut pcids)).collect();
             let mut cpus: [Cpu; CPUS] = Default::default();
             for step in steps {
                 match step {
@@ -236,7 +236,7 @@ mod tests {
                             continue;
                         }
                         pcids.give_back(old.residence.pcid());
-                        let mut fresh = make(&mut pcids);
+                        let mut fresh = make(space, &mut pcids);
                         fresh.pages = std::array::from_fn(|_| next());
                         spaces[space] = fresh;
                     }

@@ -174,7 +174,8 @@ fn hand_over<const SMAP: bool, const OBJECT: bool>(call: Call, size: u64) {
     count(me);
     if is_all(me, to) {
         drop(state);
-        sched::switch_to_user(dispatcher, me, thread, to)
+        // SAFETY: the switch was committed, and whoever is told nothing has parked here.
+        unsafe { sched::switch_to_user(dispatcher, me, thread, to) }
     }
     let context = match thread.route.object() {
         Some(object) => object.context,
@@ -182,7 +183,8 @@ fn hand_over<const SMAP: bool, const OBJECT: bool>(call: Call, size: u64) {
     };
     drop(state);
     tell(call, to, REQUEST, id, context, sequence);
-    sched::switch_to_kernel(dispatcher, me, thread, to)
+    // SAFETY: the switch was committed.
+    unsafe { sched::switch_to_kernel(dispatcher, me, thread, to) }
 }
 
 /// NtAlpcSendWaitReceivePort with ALPC_MSGFLG_RELEASE_MESSAGE: answers a request, then waits for the next message. As
@@ -239,10 +241,12 @@ fn hand_back<const SMAP: bool>(call: Call, id: u32, size: u64) {
     }
     count(me);
     if is_all(me, to) {
-        sched::switch_to_user(dispatcher, me, thread, to)
+        // SAFETY: the switch was committed, and whoever is told nothing has parked here.
+        unsafe { sched::switch_to_user(dispatcher, me, thread, to) }
     }
     tell(call, to, LPC_REPLY, id, 0, sequence);
-    sched::switch_to_kernel(dispatcher, me, thread, to)
+    // SAFETY: the switch was committed.
+    unsafe { sched::switch_to_kernel(dispatcher, me, thread, to) }
 }
 
 /// Copies the payload into the buffer that a parked thread waits with. `None`: it does not fit, the buffer's mapping has
@@ -299,14 +303,14 @@ fn count(me: &PerCpu) {
 }
 
 /// Where a thread goes on that parked here: it has to be told what came, or nothing came. Returns the status.
-pub extern "C" fn woken(frame: &mut TrapFrame) -> u32 {
+pub extern "C" fn woken(frame: &mut TrapFrame) -> u64 {
     let waited = sched::back_from_switch();
     let thread = sched::current();
     let (Ok(status) | Err(status)) = ended(frame, thread, waited);
     if !trap::is_quiet() {
         trap::leave(frame, status);
     }
-    status.0
+    u64::from(status.0)
 }
 
 fn ended(frame: &TrapFrame, thread: &Thread, waited: NtStatus) -> SysResult {

@@ -72,8 +72,8 @@ impl Landed {
     }
 }
 
-// SAFETY: the owner uses it while it runs, others only under the dispatcher lock while the owner is parked; the lock
-// orders the two.
+// SAFETY: the owner uses it while it runs, others only under the dispatcher lock while the owner is parked, or has become
+// current and does not run yet; the lock orders the two.
 unsafe impl Sync for Landing {}
 
 /// A place for one message of a parked thread.
@@ -183,7 +183,7 @@ impl Landing {
     /// Where a message with `length` bytes of payload can be put.
     ///
     /// # Safety
-    /// The owner is parked and the caller holds the dispatcher lock.
+    /// The owner is parked, or current and not running yet, and the caller holds the dispatcher lock.
     #[inline(always)]
     pub unsafe fn place(&self, length: u64) -> Option<Place> {
         (length < self.limit.get()).then(|| Place {

@@ -366,6 +366,16 @@ pub fn invlpg(address: u64) {
     unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
 }
 
+/// Drops all of this processor's translations: of every PCID, and global ones.
+pub fn forget_all_translations() {
+    let cr4 = read_cr4();
+    // SAFETY: clearing and setting PGE drops translations and nothing else (Intel SDM vol. 3, 4.10.4.1).
+    unsafe {
+        write_cr4(cr4 & !CR4_PGE);
+        write_cr4(cr4);
+    }
+}
+
 macro_rules! port_input {
     ($name:ident, $type:ty, $instruction:literal, $register:tt) => {
         /// Reads an I/O port of that width.

@@ -15,13 +15,15 @@
 use crate::alpc::fastpath;
 use crate::arch::cpu::{self, Features};
 use crate::arch::gdt::STAR;
-use crate::arch::idt::TrapFrame;
+use crate::arch::idt::{SYSTEM_CALL, TrapFrame};
+use crate::arch::percpu::PerCpu;
 use crate::ke::sched::DISPATCHER;
 use crate::ke::trap;
 use abi::alpc::{ALPC_MSGFLG_RELEASE_MESSAGE, ALPC_MSGFLG_SYNC_REQUEST};
 use abi::mm::USER_MAX;
 use abi::syscalls::nr;
 use core::arch::{asm, global_asm};
+use core::mem::offset_of;
 
 const MSR_STAR: u32 = 0xC000_0081;
 const MSR_LSTAR: u32 = 0xC000_0082;
@@ -34,6 +36,22 @@ const SYSCALL_FLAG_MASK: u64 = 0x0005_7700;
 //
 // The fast path is called with the words of message and buffer that decide whether it can be taken, read here because they
 // cost least here. They lie below `USER_MAX` or in the unmapped gap above it.
+const _: () = {
+    assert!(
+        offset_of!(TrapFrame, r15) == 0
+            && offset_of!(TrapFrame, r8) == 56
+            && offset_of!(TrapFrame, rdi) == 72
+    );
+    assert!(
+        offset_of!(TrapFrame, rdx) == 88
+            && offset_of!(TrapFrame, rbx) == 104
+            && offset_of!(TrapFrame, rax) == 112
+    );
+    assert!(offset_of!(TrapFrame, vector) == 120 && offset_of!(TrapFrame, rip) == 136);
+    assert!(offset_of!(TrapFrame, rflags) == 152 && offset_of!(TrapFrame, rsp) == 160);
+    assert!(offset_of!(PerCpu, kernel_frame) == 8 && offset_of!(PerCpu, user_rsp) == 16);
+};
+
 macro_rules! entry {
     ($name:literal, $words:literal, $open:literal, $close:literal, $smap:literal) => {
         global_asm!(
@@ -46,6 +64,7 @@ macro_rules! entry {
             "mov r11, gs:[16]",
             "mov [rsp + 160], r11",
             "mov [rsp + 136], rcx",
+            "mov qword ptr [rsp + 120], {system_call}",
             "mov [rsp + 112], rax",
             "mov [rsp + 104], rbx",
             "mov [rsp + 88], rdx",
@@ -112,6 +131,7 @@ macro_rules! entry {
             concat!($words, "_failed:"),
             $close,
             "jmp 4b",
+            system_call = const SYSTEM_CALL,
             fast = const nr::NtAlpcSendWaitReceivePort,
             user_max = const USER_MAX,
             request = sym fastpath::request::<$smap>,
@@ -128,6 +148,8 @@ entry!("antares_syscall_entry_plain", "antares_plain_words", "nop", "nop", false
 
 // With the frame at rsp and the status in rax: to user mode, with every register from the frame.
 global_asm!(
+    ".global antares_fast_woken",
+    ".global antares_fast_return",
     "antares_fast_woken:",
     "xor ebp, ebp",
     "mov rdi, rsp",
@@ -154,7 +176,7 @@ global_asm!(
 );
 
 // rdi = frame: leaves the kernel with every register as the frame has it.
-global_asm!("antares_resume:", "mov rsp, rdi", "jmp antares_trap_return",);
+global_asm!(".global antares_resume", "antares_resume:", "mov rsp, rdi", "jmp antares_trap_return",);
 
 unsafe extern "C" {
     fn antares_syscall_entry();
@@ -202,12 +224,12 @@ pub unsafe fn return_to_user() -> ! {
 }
 
 /// Returns the status; the frame, which nobody changed, has the rest.
-extern "C" fn antares_syscall(frame: &mut TrapFrame) -> u32 {
+extern "C" fn antares_syscall(frame: &mut TrapFrame) -> u64 {
     let status = crate::sys::dispatch(frame);
     if !trap::is_quiet() {
         trap::leave(frame, status);
     }
-    status.0
+    u64::from(status.0)
 }
 
 /// Points this processor's `syscall` instruction here.

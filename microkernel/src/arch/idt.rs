@@ -62,12 +62,13 @@ impl TrapFrame {
         self.cs & 3 != 0
     }
 
-    /// Adds to the frame of a system call, which returns `status`, what its entry leaves out.
-    pub fn complete(&mut self, status: u32) {
-        self.rax = status.into();
-        (self.rcx, self.r11) = (self.rip, self.rflags);
-        (self.cs, self.ss) = (USER_CS.into(), USER_DS.into());
-        (self.vector, self.error_code) = (SYSTEM_CALL, 0);
+    /// Adds to the frame of a system call what its entry leaves out.
+    pub fn complete(&mut self) {
+        if self.vector == SYSTEM_CALL {
+            (self.rcx, self.r11) = (self.rip, self.rflags);
+            (self.cs, self.ss) = (USER_CS.into(), USER_DS.into());
+            (self.vector, self.error_code) = (COMPLETED, 0);
+        }
     }
 
     /// The frame that lies in memory as these words.
@@ -101,8 +102,10 @@ impl TrapFrame {
     }
 }
 
-/// [`TrapFrame::vector`] of a system call, which no trap has.
+/// [`TrapFrame::vector`] of a system call whose entry has left rcx, r11, cs, ss and the error code as they were: no trap has it.
 pub const SYSTEM_CALL: u64 = 0x100;
+/// That of a system call's frame to which they were added.
+const COMPLETED: u64 = 0x101;
 
 // The assembly below counts on these.
 const _: () = {

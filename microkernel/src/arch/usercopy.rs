@@ -136,7 +136,7 @@ pub unsafe fn to_user_from(address: u64, from: *const u8, count: usize) -> bool 
 /// user memory or cannot be read now.
 ///
 /// # Safety
-/// `to` must be valid for writes of `count` bytes that nobody else accesses. `address` lies at most a header above an address
+/// `to` must be valid for writes of `count` bytes to which the kernel has no references. `address` lies at most a header above an address
 /// below [`USER_MAX`], and `count` is a message's: a range that goes on behind user space faults in the unmapped gap there, which is
 /// longer. `HAS_SMAP` is true exactly if the processor has SMAP.
 #[must_use]

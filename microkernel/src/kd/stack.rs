@@ -103,10 +103,7 @@ pub fn user_frame(thread: &Thread) -> Option<TrapFrame> {
     if !(1..USER_MAX).contains(&frame.rip) {
         return None;
     }
-    if show::facts(thread).is_some_and(|facts| facts.state == State::Waiting) || !frame.is_user() {
-        // It is in a system call, whose entry leaves these out.
-        frame.complete(frame.rax as u32);
-    }
+    frame.complete();
     Some(frame)
 }
 

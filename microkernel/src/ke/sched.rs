@@ -330,17 +330,24 @@ pub fn lock_for_switch() -> Option<FastGuard> {
 /// current, and which has nothing to do but to go on in user mode with STATUS_SUCCESS.
 ///
 /// The thread that calls this goes on in the same way, or else behind the call of the fast path in [`entry`].
+///
+/// # Safety
+/// The dispatcher has made `to` current in place of `from`, which calls this from its system call's fast path; `to` has parked on
+/// the fast path.
 #[inline(always)]
-pub fn switch_to_user(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) -> ! {
+pub unsafe fn switch_to_user(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) -> ! {
     leave(guard, me, from, to);
     DISPATCHER.announce_unlock();
-    // SAFETY: the thread has parked on the fast path, so that its frame is complete; it is current, its address space
+    // SAFETY: the thread's frame has all that it goes on with, by the caller's word; it is current, its address space
     // and stack are set up. The lock was taken by this processor and its guard forgotten.
     unsafe { entry::return_to_user() }
 }
 
 /// As [`switch_to_user`], to a thread that goes on in the kernel where it parked.
-pub fn switch_to_kernel(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) -> ! {
+///
+/// # Safety
+/// As there, but `to` may have parked anywhere.
+pub unsafe fn switch_to_kernel(guard: FastGuard, me: &PerCpu, from: &Thread, to: &Thread) -> ! {
     leave(guard, me, from, to);
     // SAFETY: saved when the thread left its stack last. The other side opens the lock.
     unsafe { switch::leave_stack(to.saved_rsp.load(Ordering::Relaxed)) }

@@ -84,7 +84,7 @@ pub fn is_quiet_for(me: &PerCpu, thread: &Thread) -> bool {
         && thread.flags.load(Ordering::Acquire) == 0
 }
 
-/// The last stop before user mode: closes what was left to close, lets others run, ends or suspends the thread, delivers
+/// The last stop before user mode, with a complete frame: closes what was left to close, lets others run, ends or suspends the thread, delivers
 /// its APCs. The frame may be another one then, which only IRETQ can load.
 pub fn before_user(frame: &mut TrapFrame) {
     while !is_quiet() {
@@ -102,7 +102,8 @@ pub fn before_user(frame: &mut TrapFrame) {
 /// has it.
 #[cold]
 pub fn leave(frame: &mut TrapFrame, status: NtStatus) -> ! {
-    frame.complete(status.0);
+    frame.rax = u64::from(status.0);
+    frame.complete();
     before_user(frame);
     // SAFETY: the frame is the current thread's own, at the top of its kernel stack, and nothing below it is needed.
     unsafe { entry::antares_resume(frame) }

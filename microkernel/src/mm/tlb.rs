@@ -29,7 +29,10 @@ pub fn count() -> u64 {
 
 fn flush_here(start: u64, pages: u64) {
     let kernel = start >= 1 << 63;
-    if pages <= SINGLE_PAGES || kernel {
+    if kernel && cpu::has_pcids() {
+        // With PCIDs on, some processors (Alder Lake, Raptor Lake) keep global translations in spite of INVLPG.
+        cpu::forget_all_translations();
+    } else if pages <= SINGLE_PAGES || kernel {
         for page in 0..pages {
             cpu::invlpg(start + page * PAGE);
         }

@@ -10,7 +10,8 @@
 //! same result.
 
 use super::{
-    Body, ConnectionState, Effects, Group, MESSAGE_BITS, Message, ObjectContext, Place, Sender, Waiter,
+    Body, ConnectionState, Effects, Group, MESSAGE_BITS, MESSAGES, Message, ObjectContext, Place, Sender,
+    Waiter,
 };
 use crate::table::Occupied;
 use abi::alpc::{LPC_CONTINUATION_REQUIRED, LPC_REQUEST};
@@ -111,7 +112,8 @@ impl<B> Message<B> {
 
 impl<B: Body> Group<B> {
     /// The index of a message that a direct request of this connection (0: on a server object) can use; makes one if there is
-    /// none. `None`: the connection is not up, all that it keeps are in use, or there is no memory.
+    /// none. `None`: the connection is not up, all that it keeps are in use, there is no memory, or the port has so many
+    /// messages that others shall have the rest.
     #[cold]
     pub fn prepare_direct(&mut self, connection: u64) -> Option<u32> {
         let kept = match self.connections.get_mut(connection) {
@@ -130,7 +132,7 @@ impl<B: Body> Group<B> {
                 _ => free = Some(index),
             }
         }
-        let free = free?;
+        let free = free.filter(|_| self.messages.len() < MESSAGES / 2)?;
         let message = Message {
             place: Place::Idle,
             kept: true,

@@ -1,11 +1,11 @@
 //! What can be asked about waits, for debuggers.
 
-use super::{Dispatcher, State};
+use super::{Dispatcher, NEVER, NONE, State};
 
 /// Facts about a thread's wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitFacts {
-    /// When it ends by itself ([`super::NEVER`]: not).
+    /// When it ends by itself ([`NEVER`]: not).
     pub deadline: u64,
     /// Dispatcher objects it is on; none for a parked thread.
     pub objects: u32,
@@ -18,9 +18,11 @@ impl<P: Copy> Dispatcher<P> {
     pub fn wait_facts(&self, thread: u32) -> WaitFacts {
         let rec = self.rec(thread);
         if rec.state != State::Waiting {
-            return WaitFacts { deadline: super::NEVER, objects: 0, all: false };
+            return WaitFacts { deadline: NEVER, objects: 0, all: false };
         }
-        WaitFacts { deadline: rec.deadline, objects: rec.blocks.len() as u32, all: rec.wait_all }
+        // Only a wait that has one sets it.
+        let deadline = if rec.heap == NONE { NEVER } else { rec.deadline };
+        WaitFacts { deadline, objects: rec.blocks.len() as u32, all: rec.wait_all }
     }
 
     /// The dispatcher object at place `at` of a thread's wait.
