@@ -2,13 +2,11 @@
 
 use crate::arch::idt::TrapFrame;
 use crate::kd::memory::{self, KERNEL_START};
-use crate::kd::show;
 use crate::mm::kernel_root;
 use crate::ps::process::Process;
 use crate::ps::thread::Thread;
 use crate::{boot, symbols};
 use abi::mm::USER_MAX;
-use antares_core::dispatch::State;
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 
