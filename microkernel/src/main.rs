@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+mod account;
 mod alpc;
 mod arch;
 mod boot;

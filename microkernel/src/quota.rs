@@ -4,11 +4,12 @@
 //! spends for a process is charged to its block first and refused past the limit (STATUS_QUOTA_EXCEEDED). A
 //! [`Charge`] gives back what it holds when it is dropped, so nothing is forgotten on an error path.
 
+use crate::account::Account;
 use crate::kref::Ref;
 use abi::NtStatus;
 use abi::ps::QuotaLimits;
 use abi::status::{STATUS_NO_MEMORY, STATUS_QUOTA_EXCEEDED};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 use spin::Once;
 
 /// What is charged.
@@ -26,17 +27,16 @@ pub enum Kind {
 
 /// See the module head.
 pub struct QuotaBlock {
-    limits: [AtomicU64; 5],
-    used: [AtomicU64; 4],
+    accounts: [Account; 4],
+    handles_per_process: u64,
 }
 
-/// Pages committed in the whole system, and how many may be.
-static COMMITTED: AtomicU64 = AtomicU64::new(0);
-static COMMIT_LIMIT: AtomicU64 = AtomicU64::new(0);
+/// Pages committed in the whole system.
+static COMMITTED: Account = Account { used: AtomicU64::new(0), limit: AtomicU64::new(0) };
 
 /// Sets how many pages all processes together may commit.
 pub fn set_commit_limit(pages: u64) {
-    COMMIT_LIMIT.store(pages, Ordering::Relaxed);
+    COMMITTED.set_limit(pages);
 }
 
 static SYSTEM: Once<Ref<QuotaBlock>> = Once::new();
@@ -51,54 +51,37 @@ pub fn is_system(block: &Ref<QuotaBlock>) -> bool {
     SYSTEM.get().is_some_and(|system| Ref::same(system, block))
 }
 
-fn add(counter: &AtomicU64, amount: u64, limit: u64) -> bool {
-    counter
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(amount).filter(|sum| *sum <= limit)
-        })
-        .is_ok()
-}
-
 impl QuotaBlock {
     /// A block with these limits.
     pub fn new(limits: QuotaLimits) -> Self {
         let QuotaLimits { pool, pages, processes, threads, handles_per_process } = limits;
-        Self {
-            limits: [pool, pages, processes, threads, handles_per_process].map(AtomicU64::new),
-            used: [const { AtomicU64::new(0) }; 4],
-        }
+        Self { accounts: [pool, pages, processes, threads].map(Account::new), handles_per_process }
     }
 
     /// The limits.
     pub fn limits(&self) -> QuotaLimits {
-        let at = |i: usize| self.limits[i].load(Ordering::Relaxed);
-        QuotaLimits {
-            pool: at(0),
-            pages: at(1),
-            processes: at(2),
-            threads: at(3),
-            handles_per_process: at(4),
-        }
+        let [pool, pages, processes, threads] = self.accounts.each_ref().map(Account::limit);
+        QuotaLimits { pool, pages, processes, threads, handles_per_process: self.handles_per_process }
     }
 
     /// What is charged now.
     pub fn used(&self, kind: Kind) -> u64 {
-        self.used[kind as usize].load(Ordering::Relaxed)
+        self.accounts[kind as usize].used()
     }
 
     /// Most handles of one process.
-    pub fn handle_limit(&self) -> u64 {
-        self.limits[4].load(Ordering::Relaxed)
+    pub const fn handle_limit(&self) -> u64 {
+        self.handles_per_process
     }
 
     /// Charges without a [`Charge`]; [`QuotaBlock::release`] gives back.
     pub fn charge(&self, kind: Kind, amount: u64) -> Result<(), NtStatus> {
-        let at = kind as usize;
-        if !add(&self.used[at], amount, self.limits[at].load(Ordering::Relaxed)) {
+        let own = &self.accounts[kind as usize];
+        if !own.charge(amount) {
             return Err(STATUS_QUOTA_EXCEEDED);
         }
-        if kind == Kind::Pages && !add(&COMMITTED, amount, COMMIT_LIMIT.load(Ordering::Relaxed)) {
-            self.used[at].fetch_sub(amount, Ordering::Relaxed);
+        if kind == Kind::Pages && !COMMITTED.charge(amount) {
+            own.give_back(amount);
             return Err(STATUS_NO_MEMORY);
         }
         Ok(())
@@ -106,9 +89,9 @@ impl QuotaBlock {
 
     /// Gives back what [`QuotaBlock::charge`] took.
     pub fn release(&self, kind: Kind, amount: u64) {
-        self.used[kind as usize].fetch_sub(amount, Ordering::Relaxed);
+        self.accounts[kind as usize].give_back(amount);
         if kind == Kind::Pages {
-            COMMITTED.fetch_sub(amount, Ordering::Relaxed);
+            COMMITTED.give_back(amount);
         }
     }
 }

@@ -4,11 +4,11 @@ use crate::server::wrong;
 use crate::wire::*;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use libnt::abi::alpc::LPC_REPLY;
+use libnt::abi::alpc::*;
 use libnt::alpc::{Attributes, Connect, Port};
 use libnt::event::Event;
 use libnt::prelude::*;
-use libnt::sys::calls;
+use libnt::sys::{alpc_control, calls};
 use libnt::thread;
 use testkit::Random;
 
@@ -101,6 +101,61 @@ fn ask(port: Handle, words: Words, attributes: &mut Attributes, random: &mut Ran
     }
 }
 
+/// Asks, and is cancelled instead of answered.
+fn ask_in_vain(port: Handle, words: Words) -> NtResult {
+    let mut message = Small::fixed();
+    words.write(&mut message)?;
+    libnt::alpc::request(port, &mut message, None, None)?;
+    let header = message.header();
+    if header.kind() == LPC_CANCELED && header.data_length == 0 {
+        Ok(())
+    } else {
+        Err(STATUS_INVALID_MESSAGE)
+    }
+}
+
+/// Asks without waiting, and perhaps cancels that by its id, or all that was sent with its context.
+fn ask_and_cancel(connection: &Port, words: Words, random: &mut Random) -> NtResult {
+    let context = random.below(3) as u64 + 1;
+    let mut message = Small::fixed();
+    words.write(&mut message)?;
+    let message_id = connection.send_request(&mut message, context)?;
+    let named = AlpcContextAttr { message_id, message_context: context, ..AlpcContextAttr::default() };
+    let flags = match random.below(6) {
+        0 => 0,
+        1 => ALPC_CANCELFLG_TRY_CANCEL,
+        2 => ALPC_CANCELFLG_FLUSH,
+        3 => ALPC_CANCELFLG_FLUSH | ALPC_CANCELFLG_TRY_CANCEL,
+        _ => return Ok(()),
+    };
+    match alpc_control::cancel_message(connection.handle(), flags, &named) {
+        // Answered or cancelled by the server already.
+        Ok(_) | Err(STATUS_MESSAGE_NOT_FOUND) => Ok(()),
+        Err(status) => Err(status),
+    }
+}
+
+/// Takes what has come to the port: answers to what was asked without waiting, and notices that it was cancelled.
+fn drain(connection: &Port) -> NtResult {
+    let me = thread::current_id();
+    let mut message = Small::fixed();
+    while connection.receive(&mut message, None, Some(Duration::ZERO))? {
+        let header = message.header();
+        match header.kind() {
+            LPC_CANCELED if header.data_length == 0 => {}
+            LPC_REPLY => {
+                let asked = Words::read(&message).map(Words::answer).ok_or(STATUS_INVALID_MESSAGE)?;
+                if asked.0[..2] != [me.unique_process, me.unique_thread] {
+                    return Err(STATUS_REPLY_MESSAGE_MISMATCH);
+                }
+            }
+            LPC_PORT_CLOSED => return Err(STATUS_PORT_DISCONNECTED),
+            _ => return Err(STATUS_INVALID_MESSAGE),
+        }
+    }
+    Ok(())
+}
+
 /// Does something or other.
 pub fn step(connection: &Port, mut words: Words, random: &mut Random) -> NtResult {
     match random.below(20) {
@@ -138,6 +193,15 @@ pub fn step(connection: &Port, mut words: Words, random: &mut Random) -> NtResul
         8 => {
             calls::yield_execution();
             Ok(())
+        }
+        9..=10 => {
+            words.0[3] = if random.below(3) == 0 { CANCEL } else { ECHO };
+            ask_and_cancel(connection, words, random)?;
+            drain(connection)
+        }
+        11 => {
+            words.0[3] = CANCEL;
+            ask_in_vain(connection.handle(), words)
         }
         _ => ask(connection.handle(), words, &mut Attributes::new(), random),
     }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use libnt::abi::alpc::*;
 use libnt::alpc::{Attributes, ConnectionPort};
 use libnt::prelude::*;
-use libnt::sys::calls;
+use libnt::sys::{alpc_control, calls};
 use libnt::thread::{self, JoinHandle};
 use libnt::time::sleep;
 use libnt::wait;
@@ -81,7 +81,12 @@ fn serve(port: Handle, seed: u64) -> NtResult {
             LPC_CONNECTION_REQUEST => accept(&port, &message)?,
             LPC_REQUEST => answer(&port, &message, &context)?,
             LPC_PORT_CLOSED => hang_up(context.port_context),
+            LPC_DATAGRAM if header.message_type & LPC_CONTINUATION_REQUIRED != 0 => {
+                answer(&port, &message, &context)?;
+            }
             LPC_DATAGRAM => drop(check(&message)?),
+            // Its client cancelled what a thread here holds, or held when it was killed.
+            LPC_CANCELED if header.data_length == 0 => {}
             LPC_OBJECT_CLOSED => {}
             _ => return Err(STATUS_INVALID_MESSAGE),
         }
@@ -176,6 +181,11 @@ fn answer(port: &ConnectionPort, message: &Small, context: &AlpcContextAttr) -> 
             hang_up(context.port_context);
             Ok(())
         }
+        CANCEL => match alpc_control::cancel_message(port.handle(), 0, context) {
+            Ok(STATUS_MESSAGE_RETRIEVED) => Ok(()),
+            Ok(_) => Err(STATUS_INVALID_MESSAGE),
+            Err(status) => ignore(Err(status)),
+        },
         _ => ignore(port.reply(&mut reply, None)),
     }
 }

@@ -28,6 +28,9 @@ pub const OBJECT: u64 = 2;
 /// Asks the server to end this connection.
 pub const HANG_UP: u64 = 3;
 
+/// Has the server cancel the message instead of answering it.
+pub const CANCEL: u64 = 4;
+
 /// Payload of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Words(pub [u64; WORDS]);
