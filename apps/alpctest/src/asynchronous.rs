@@ -15,6 +15,7 @@ pub fn run(test: &mut Test) {
     test.case("async/of-the-server", of_the_server);
     test.case("async/released", released);
     test.case("async/sender-released", sender_released);
+    test.case("async/receiver-ends", receiver_ends);
     test.case("async/goes-with-the-connection", goes_with_the_connection);
     test.case("async/flags", flags);
     test.case("async/references", references);
@@ -85,6 +86,31 @@ fn sender_released(test: &mut Test) -> NtResult {
     let mut given_back = only_naming(seen.header.message_id)?;
     send(pair.server.handle(), ALPC_MSGFLG_RELEASE_MESSAGE, &mut given_back)?;
     test.refused("the blocked sender", asker.join()?.0, STATUS_LPC_REPLY_LOST);
+    Ok(())
+}
+
+/// A message is the port's: another thread answers what was received by one that has ended.
+fn receiver_ends(test: &mut Test) -> NtResult {
+    let pair = Pair::new()?;
+    let asker = ask(pair.client.handle(), b"question")?;
+    let later = pair.client.send_request(&mut text(b"no hurry")?, 0)?;
+    let port = duplicate(pair.server.handle(), None)?;
+    let receiver = thread::spawn(move || -> NtResult<Vec<u32>> {
+        let server = libnt::alpc::ConnectionPort::from_handle(port);
+        let mut ids = Vec::new();
+        while ids.len() < 2 {
+            ids.push(receive_within(&server, LONG)?.ok_or(STATUS_IO_TIMEOUT)?.header.message_id);
+        }
+        Ok(ids)
+    })?;
+    let ids = receiver.join()??;
+    test.check("both were received", ids.contains(&later));
+    for id in ids {
+        test.ok("another thread answers", reply(&pair.server, id, b"answer"));
+    }
+    let (asked, message) = asker.join()?;
+    test.equal("the blocked sender", (asked, message.payload()), (Ok(()), &b"answer"[..]));
+    test.equal("the other one", poll_port(&pair.client)?.map(|seen| seen.payload), Some(b"answer".to_vec()));
     Ok(())
 }
 
