@@ -5,6 +5,7 @@
 
 use crate::error::{Context, Result, message};
 use crate::paths::{self, Lock};
+use crate::types;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -200,7 +201,7 @@ fn collect(root: &Path, built: &BTreeMap<String, (PathBuf, String)>) -> Result<G
             .map(|(file, _)| file)
             .ok_or_else(|| message(format!("cargo built no binary called {name}")))
     };
-    paths::copy_if_changed(one("microkernel")?, &folder.join("kernel"))?;
+    take_kernel(one("microkernel")?, &folder.join("kernel"), &modules.join(types::NAME))?;
     paths::copy_if_changed(one("direct")?, &folder.join("direct"))?;
     let mut names: Vec<String> = built
         .iter()
@@ -218,6 +219,7 @@ fn collect(root: &Path, built: &BTreeMap<String, (PathBuf, String)>) -> Result<G
     }
     paths::copy_if_changed(&root.join("boot/readme.txt"), &modules.join("readme.txt"))?;
     names.push("readme.txt".into());
+    names.push(types::NAME.into());
     for entry in fs::read_dir(&modules).context("read build/boot/modules")?.flatten() {
         if !names.iter().any(|name| *entry.file_name() == **name) {
             let _ = fs::remove_file(entry.path());
@@ -225,6 +227,25 @@ fn collect(root: &Path, built: &BTreeMap<String, (PathBuf, String)>) -> Result<G
     }
     fs::write(folder.join("modules.txt"), names.join("\n") + "\n").context("write build/boot/modules.txt")?;
     Ok(guest_in(&folder, names.into_iter()))
+}
+
+/// Takes over a kernel that was compiled anew: without its debug information, and the table of its types from that.
+fn take_kernel(from: &Path, to: &Path, table: &Path) -> Result<()> {
+    let time = |file: &Path| fs::metadata(file).and_then(|meta| meta.modified()).ok();
+    if table.is_file() && time(to).is_some() && time(to) == time(from) {
+        return Ok(());
+    }
+    let kernel = fs::read(from).context(format_args!("read {}", from.display()))?;
+    let put = |file: &Path, bytes: &[u8]| -> Result<()> {
+        let new = file.with_extension("new");
+        fs::write(&new, bytes).context(format_args!("write {}", new.display()))?;
+        let opened = fs::File::options().write(true).open(&new);
+        let set = opened.and_then(|opened| time(from).map_or(Ok(()), |time| opened.set_modified(time)));
+        set.context(format_args!("set the time of {}", new.display()))?;
+        fs::rename(&new, file).context(format_args!("rename {}", new.display()))
+    };
+    put(table, types::table(&kernel)?.as_bytes())?;
+    put(to, &types::without_debug_information(&kernel)?)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! | [`exec`] | `./run.sh exec`: the order of the commands, the exit status |
 //! | [`qemu`] | QEMU's command line |
 //! | [`guest`] | cargo for kernel, servers and apps; `build/boot` |
+//! | [`types`] | the kernel's types for the debug console, and the kernel without its debug information |
 //! | [`image`] | the Limine ISO and the direct-boot module list |
 //! | [`firmware`] | keeps what UEFI paints on the serial lines out of the output |
 //! | [`run`] | `./run.sh` and `./run.sh kd`: a person at a terminal |
@@ -44,5 +45,6 @@ pub mod session;
 pub mod suite;
 pub mod term;
 pub mod trace;
+pub mod types;
 
 pub use error::{Error, Result};

@@ -79,6 +79,7 @@ pub fn write_port(
     field("Closed", &yes(port.state & STATE_CLOSED != 0))?;
     field("Waitable", &yes(port.flags & ALPC_PORFLG_WAITABLE_PORT != 0))?;
     if let Some(facts) = facts {
+        field("Object", &format!("{:016x}", facts.object))?;
         field("CompletionPort", &none_or(facts.completion_port != 0, &facts.completion_port))?;
         field("CompletionList", &yes(facts.completion_list != 0))?;
         field("MaxMessageLength", &hex(facts.max_message_length))?;

@@ -22,8 +22,8 @@ const LARGEST_FRAME: u64 = 1 << 20;
 const FRAME_WORDS: usize = 22;
 /// KTHREAD_STATE.
 const STATE_RUNNING: u32 = 2;
-/// KTHREAD_STATE.
-const STATE_WAITING: u32 = 5;
+/// What stands in place of a vector in the frame of a system call.
+const SYSTEM_CALL: u64 = 0x100;
 /// Selectors of user mode (microkernel's `arch::gdt`).
 const USER_CS: u64 = 0x23;
 const USER_SS: u64 = 0x1B;
@@ -121,8 +121,8 @@ pub fn user_registers<S: System>(thread: &SysdbgThread, system: &mut S) -> Optio
     if !(1..USER_MAX).contains(&words[RIP]) {
         return None;
     }
-    if thread.state == STATE_WAITING || words[CS] & 3 != 3 {
-        // It is in a system call, whose entry leaves out what the instruction destroys and what is always the same.
+    if words[VECTOR] == SYSTEM_CALL {
+        // Its entry leaves out what the instruction destroys and what is always the same.
         (words[RCX], words[R11]) = (words[RIP], words[RFLAGS]);
         (words[CS], words[SS]) = (USER_CS, USER_SS);
     }
@@ -133,6 +133,7 @@ pub fn user_registers<S: System>(thread: &SysdbgThread, system: &mut S) -> Optio
 const R11: usize = 4;
 const RBP: usize = 8;
 const RCX: usize = 12;
+const VECTOR: usize = 15;
 const RIP: usize = 17;
 const CS: usize = 18;
 const RFLAGS: usize = 19;

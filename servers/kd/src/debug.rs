@@ -6,7 +6,7 @@ use crate::debug_command::Debug;
 use crate::execute::{Failure, Outcome, System, find, put};
 use crate::snapshot::{Snapshot, process_id};
 use crate::symbols::Symbols;
-use crate::{code_view, machine_view, memory_view, object_view};
+use crate::{code_view, machine_view, memory_view, object_view, types};
 use abi::kd::SysdbgThread;
 use alloc::format;
 use alloc::string::String;
@@ -22,6 +22,8 @@ pub struct Context {
     /// Thread that `k` and `r` mean; 0: none.
     thread: u32,
     symbols: Symbols,
+    /// The table of types, once it has been asked for.
+    types: Option<String>,
 }
 
 /// Where an answer goes, and in which form.
@@ -66,6 +68,7 @@ pub fn run<S: System>(
             let rows = code_view::modules(&images, &mut context.symbols, system)?;
             answer.give(&rows, |out, rows| code_view::write_modules(out, rows))
         }
+        Debug::Type(name, address) => type_of(name, address.as_deref(), &mut answer, context, system),
         Debug::SetProcess(name) => set_process(name.as_ref(), &mut answer, context, system),
         Debug::SetThread(thread) => {
             if let Some(thread) = *thread {
@@ -164,10 +167,11 @@ fn at_address<S: System>(
             let default = if *unit == 0 { 256 } else { 128 / size };
             let count = count.map_or(default, |count| usize::try_from(count).unwrap_or(default));
             let bytes = memory_view::read_with_holes(process, address, count * size.max(1), system);
-            Ok(match unit {
+            match unit {
                 0 => memory_view::write_text(answer.out, address, &bytes)?,
                 unit => memory_view::write_dump(answer.out, address, *unit, &bytes)?,
-            })
+            }
+            Ok(())
         }
         Debug::Unassemble(text, count) => {
             let address = address(text, system)?;
@@ -227,6 +231,28 @@ fn of_thread<S: System>(
     let words = words.ok_or_else(|| Failure::Said("the thread has not been in user mode".into()))?;
     let registers = code_view::registers(&words, image, symbols, system);
     answer.give(&registers, code_view::write_registers)
+}
+
+fn type_of<S: System>(
+    name: &str,
+    address: Option<&str>,
+    answer: &mut Answer<'_>,
+    context: &mut Context,
+    system: &mut S,
+) -> Outcome {
+    let table = match &context.types {
+        Some(table) => table,
+        None => context.types.insert(types::read_table(system)?),
+    };
+    let name = name.strip_prefix("nt!").unwrap_or(name);
+    if types::is_pattern(name) {
+        return answer.give(&types::names(table, name), |out, names| types::write_names(out, names));
+    }
+    let mut found = types::find(table, name)?;
+    if let Some(address) = address {
+        types::fill(&mut found, context.process, types::address(address)?, system);
+    }
+    answer.give(&found, types::write_type)
 }
 
 fn object<S: System>(text: &str, answer: &mut Answer<'_>, system: &mut S) -> Outcome {

@@ -22,6 +22,8 @@ pub enum Debug {
     Examine(String, String),
     /// `lm`.
     Modules,
+    /// `dt TYPE [ADDRESS]`, or `dt PATTERN`.
+    Type(String, Option<String>),
     /// `.process [PROCESS]`.
     SetProcess(Option<ProcessName>),
     /// `.thread [THREAD]`.
@@ -73,6 +75,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("lm", "modules"),
     ("x MODULE!PATTERN", "symbols; * and ? stand for any text"),
     ("ln ADDRESS", "the symbol at an address"),
+    ("dt TYPE [ADDRESS]", "a type of the kernel, and what is at an address; with * the names of types"),
     (".break", "stop the whole system; then .help lists what can be asked, g goes on"),
     (".reboot", "restart the machine"),
 ];
@@ -123,6 +126,11 @@ pub fn parse(verb: &str, arguments: &[&str]) -> Option<Result<Debug, String>> {
                 Some((module, pattern)) => Ok(Debug::Examine(module.into(), pattern.into())),
                 None => usage(),
             },
+            _ => usage(),
+        },
+        "dt" => match *arguments {
+            [name] => Ok(Debug::Type(name.into(), None)),
+            [name, address] => Ok(Debug::Type(name.into(), Some(address.into()))),
             _ => usage(),
         },
         ".process" => process(Debug::SetProcess),

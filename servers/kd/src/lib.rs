@@ -11,7 +11,7 @@
 //! * [`wait_chain`] finds out who waits for whom;
 //! * [`execute`] puts them together over the [`System`] trait;
 //! * [`debug_command`] and [`debug`] are the debugger's commands, over [`address`], [`symbols`], [`memory_view`],
-//!   [`code_view`], [`machine_view`] and [`object_view`];
+//!   [`code_view`], [`machine_view`], [`object_view`] and [`types`];
 //! * [`complete`], [`pager`] and [`style`] are for a person at a terminal.
 //!
 //! Ids are decimal, as the shell's `tasklist` shows them, and are taken in hexadecimal with `0x`; message ids are
@@ -44,6 +44,7 @@ pub mod style;
 pub mod symbols;
 pub mod system_view;
 mod trace_command;
+pub mod types;
 pub mod wait_chain;
 
 pub use execute::{System, execute};

@@ -85,6 +85,13 @@ pub fn write_thread(
         thread.context_switches,
         seconds(thread.user_time),
     )?;
+    if let Some(facts) = facts {
+        writeln!(
+            out,
+            "        Object: {:016x}  Teb: {:x}  KernelStack: {:x}",
+            facts.object, facts.teb, facts.kernel_stack
+        )?;
+    }
     match full_reason(thread, facts, snapshot) {
         reason if reason.is_empty() => Ok(()),
         reason => writeln!(out, "        {reason}"),

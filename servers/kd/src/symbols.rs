@@ -110,6 +110,11 @@ impl Module {
     }
 }
 
+/// True when a text matches a pattern with `*` and `?`, in any case.
+pub fn is_match(pattern: &str, text: &str) -> bool {
+    matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
+}
+
 /// True when a text matches a pattern in which `*` is any text and `?` any character.
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
@@ -176,7 +181,7 @@ fn parse(read: &mut dyn FnMut(u64, &mut [u8]) -> bool) -> Option<Parsed> {
             Some(Symbol { address: symbol.st_value, size: symbol.st_size, name })
         })
         .collect();
-    found.sort_by(|a, b| (a.address, a.size).cmp(&(b.address, b.size)));
+    found.sort_by_key(|symbol| (symbol.address, symbol.size));
     Some((start, end, found))
 }
 
@@ -221,7 +226,8 @@ impl Symbols {
     }
 }
 
-fn module_name(file: &SysdbgModule) -> &str {
+/// Name of a file.
+pub fn module_name(file: &SysdbgModule) -> &str {
     let name = file.name.split(|byte| *byte == 0).next().unwrap_or_default();
     core::str::from_utf8(name).unwrap_or_default()
 }

@@ -218,6 +218,7 @@ fn debugger_commands(test: &Context) -> Outcome {
             check(text.contains(wanted), &format!("`{command}` does not show `{wanted}`"), &text)?;
         }
     }
+    types(&mut session, &thread)?;
     // What a program has in its memory is what the debugger sees there, byte by byte the beginning of its file.
     let vads = json(&mut session, "!vad")?;
     let image = vads.as_array().and_then(|runs| runs.iter().find(|run| run["type"] == "Mapped")).cloned();
@@ -225,6 +226,31 @@ fn debugger_commands(test: &Context) -> Outcome {
     let head = good_kd(&mut session, &format!("db {start:x} L4"))?;
     check(head.contains("7f 45 4c 46"), "the image does not begin as an ELF file", &head)?;
     session.shutdown().map_err(words)
+}
+
+/// `dt` knows the fields of the kernel's types, and reads them: a thread object holds the thread's id.
+fn types(session: &mut Session, thread: &str) -> Outcome {
+    let text = good_kd(session, "dt microkernel::ps::thread::Thread")?;
+    for field in [" process ", " stack ", " id "] {
+        check(text.contains(field), &format!("a thread has no field{field}"), &text)?;
+    }
+    let names = good_kd(session, "dt *dispatch*state*")?;
+    check(names.contains("antares_core::dispatch::State"), "a type is not found by its pattern", &names)?;
+    let state = good_kd(session, "dt antares_core::dispatch::State")?;
+    check(state.contains("Waiting = 5"), "an enum has no names of values", &state)?;
+    let listed = good_kd(session, &format!("!thread {thread}"))?;
+    let object = listed.split("Object: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    let value = json(session, &format!("dt microkernel::ps::thread::Thread {object}"))?;
+    let fields = value["members"].as_array().cloned().unwrap_or_default();
+    let id = fields.iter().find(|field| field["name"] == "id").map(|field| field["value"].clone());
+    let id = id.and_then(|value| u32::from_str_radix(value.as_str()?, 16).ok());
+    check(
+        id.map(|id| id.to_string()).as_deref() == Some(thread),
+        "the thread's id is not in its object",
+        &value.to_string(),
+    )?;
+    let refused = session.kd("dt NoSuchType").map_err(words)?;
+    check(refused.status != 0, "an unknown type is not refused", &refused.text)
 }
 
 /// Addresses of all kinds of nothing: question marks, never a fault.
