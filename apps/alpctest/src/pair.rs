@@ -6,6 +6,7 @@ use libnt::alpc::{Attributes, ConnectionPort, Message, Port};
 use libnt::prelude::*;
 use libnt::process::Command;
 use libnt::sys::calls;
+use libnt::time::sleep;
 use libnt::{info, process};
 use testkit::record::{self, Id};
 
@@ -201,9 +202,18 @@ pub fn reply(server: &ConnectionPort, id: u32, payload: &[u8]) -> NtResult {
     server.reply(&mut message, None)
 }
 
-/// Kernel memory charged to this process's quota block.
+/// Kernel memory charged to this process's quota block, once nothing is given back any more of what earlier tests left:
+/// threads that have ended, say.
 pub fn pool() -> NtResult<u64> {
+    const STILL: u32 = 5;
     let me = process::current_id();
-    let found = info::processes()?.into_iter().find(|found| found.information.unique_process_id == me);
-    found.map(|found| found.information.quota[1]).ok_or(STATUS_INVALID_CID)
+    let (mut last, mut still) = (0, 0);
+    while still < STILL {
+        let found = info::processes()?.into_iter().find(|found| found.information.unique_process_id == me);
+        let now = found.map(|found| found.information.quota[1]).ok_or(STATUS_INVALID_CID)?;
+        still = if now == last { still + 1 } else { 0 };
+        last = now;
+        sleep(Duration::from_millis(10));
+    }
+    Ok(last)
 }
