@@ -4,7 +4,9 @@
 //! its outcome, or a datagram. [`Exchanges`] is fed with events in order of time and joins them. The exchange that a server's
 //! thread was handling when it sent a message is that message's parent; so all that an action caused is a tree.
 
-use abi::alpc::{LPC_CONNECTION_REQUEST, LPC_DATAGRAM, LPC_LOST_REPLY, LPC_REPLY, LPC_REQUEST};
+use abi::alpc::{
+    LPC_CONNECTION_REPLY, LPC_CONNECTION_REQUEST, LPC_DATAGRAM, LPC_LOST_REPLY, LPC_REPLY, LPC_REQUEST,
+};
 use abi::trace::*;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -108,6 +110,7 @@ impl Exchange {
     /// True when all of it was seen.
     pub fn is_complete(&self) -> bool {
         match self.kind {
+            _ if self.status != 0 => self.returned.is_some(),
             Kind::Datagram => self.received.is_some() && (self.sent.is_some() || self.is_notice()),
             _ => self.sent.is_some() && self.returned.is_some(),
         }
@@ -210,7 +213,12 @@ impl Exchanges {
         let who = Who { process: record.process, thread: record.thread };
         match record.event {
             TRACE_SEND | TRACE_CONNECT => self.sent(record, who, payload),
-            TRACE_RECEIVE => self.received(record, who, payload),
+            TRACE_RECEIVE => {
+                if record.status == 0 {
+                    self.leave(who.thread, record.tsc);
+                }
+                self.received(record, who, payload);
+            }
             TRACE_REPLY | TRACE_ACCEPT | TRACE_REFUSE => self.replied(record, who, payload),
             TRACE_UNWAIT | TRACE_CONNECTED | TRACE_CANCEL => self.returned(record, payload),
             TRACE_WAIT_REPLY => {
@@ -297,7 +305,7 @@ impl Exchanges {
             LPC_REQUEST => Kind::Request,
             LPC_CONNECTION_REQUEST => Kind::Connect,
             // The answer to a request that nobody waited for.
-            LPC_REPLY => return self.returned(record, payload),
+            LPC_REPLY | LPC_CONNECTION_REPLY => return self.returned(record, payload),
             _ => Kind::Datagram,
         };
         let index = match self.open.get(&key) {
@@ -309,7 +317,6 @@ impl Exchanges {
                 index
             }
         };
-        self.leave(who.thread, record.tsc);
         let exchange = &mut self.all[index];
         (exchange.server, exchange.received, exchange.cpus.1) = (who, Some(record.tsc), record.cpu);
         exchange.attributes |= record.attributes;

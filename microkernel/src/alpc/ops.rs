@@ -206,7 +206,7 @@ pub fn send_reply(port: &Port, message: Outgoing, will_block: bool) -> Result<()
         group.reply(port.role, ids, me(), context, message.body, &mut Fx::new(will_block))
     };
     if traced {
-        Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| id), || asker));
+        Via::Port(port).event(TRACE_REPLY, details.with(result.map(|()| told_id(ids)), || asker));
     }
     result
 }
@@ -227,7 +227,7 @@ pub fn release(port: &Port, header: &PortMessage) -> Result<(), NtStatus> {
         group.release(port.role, ids, &mut Fx::new(false))
     };
     let details = trace::Details::of(LPC_LOST_REPLY, 0, false);
-    Via::Port(port).event(TRACE_REPLY, details.with(released.map(|()| id), || 0));
+    Via::Port(port).event(TRACE_REPLY, details.with(released.map(|()| told_id(ids)), || 0));
     released
 }
 
@@ -295,7 +295,7 @@ pub fn reply_and_wait(
         group.reply_and_wait(port.role, ids, me(), waiter, message.body, &mut Fx::new(true))
     };
     let via = Via::Port(port);
-    via.event(TRACE_REPLY, details.with(replied.map(|_| ids.0), || via.peer()));
+    via.event(TRACE_REPLY, details.with(replied.map(|_| told_id(ids)), || via.peer()));
     let shown = sched::current().shown.lock().take();
     wait_for_answer(&via, replied?, waiter, shown, buffer, until)
 }
@@ -372,7 +372,8 @@ pub fn hand_out(
 ) -> Result<NtStatus, NtStatus> {
     let delivered = buffer.deliver(port, &mut delivery);
     let details = trace::Details::delivery(&delivery).attributes(delivered.unwrap_or(0));
-    via.event(event, details.with(delivered.map(|_| delivery.id), || delivery.sender.process));
+    let id = told_id((delivery.id, delivery.callback_id));
+    via.event(event, details.with(delivered.map(|_| id), || delivery.sender.process));
     if trace::is_recording() {
         tell_what_came(via, &delivery, delivered.unwrap_or(0));
     }
@@ -396,11 +397,17 @@ pub fn hand_out(
     }
 }
 
+/// Which id a trace has for a message with these two: a call back is told by its own.
+fn told_id((message, callback): (u32, u32)) -> u32 {
+    if callback == 0 { message } else { callback }
+}
+
 /// Records what the receiver got with a message.
 #[cold]
 fn tell_what_came(via: &Via, delivery: &Delivery<Body>, delivered: u32) {
     let Some(attached) = delivery.body.attached() else { return };
-    let details = trace::Details::id(delivery.id).with(Ok(delivery.id), || delivery.sender.process);
+    let id = told_id((delivery.id, delivery.callback_id));
+    let details = trace::Details::id(id).with(Ok(id), || delivery.sender.process);
     if delivered & ALPC_MESSAGE_HANDLE_ATTRIBUTE != 0 {
         let handle = attached.handles.given().map_or(0, |handle| handle.0);
         via.event(TRACE_HANDLE, details.detail(handle));

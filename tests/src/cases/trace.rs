@@ -1,6 +1,7 @@
 //! Traces: what the console shows while a program talks, and files that other programs open and agree with.
 
 use crate::runner::{Case, Context, Outcome, case, causes, check, good, good_kd, long_case, plain, words};
+use ::trace::exchange::Kind;
 use ::trace::testing::TraceMemory;
 use ::trace::{Exchanges, Names, Position};
 use abi::alpc::{LPC_REPLY, LPC_REQUEST};
@@ -26,10 +27,12 @@ pub fn cases() -> Vec<Case> {
         case("trace::only_late_answers", only_late_answers),
         case("trace::views_handles_and_impersonation", views_handles_and_impersonation),
         case("trace::switches", switches),
+        case("trace::what_it_costs", what_it_costs),
         case("trace::a_command_causes_requests", a_command_causes_requests),
         case("trace::payloads_of_both_ways", payloads_of_both_ways),
         case("trace::a_malformed_filter_is_refused", a_malformed_filter_is_refused),
         long_case("trace::files_agree_with_the_program", 240, files_agree_with_the_program),
+        long_case("trace::all_of_alpctest_keeps_the_rules", 240, all_of_alpctest_keeps_the_rules),
         case("trace::the_page_with_100_000_messages", the_page_with_100_000_messages),
     ]
 }
@@ -139,6 +142,31 @@ fn switches(test: &Context) -> Outcome {
     check(switched > 10 && legs >= 80, "switches are missing", &format!("{switched} switches, {legs} legs"))
 }
 
+/// Guest instructions of the 32-byte round trip: on at most 15 % more than off, and at most 8 % more with a filter that rejects it,
+/// by name or by condition.
+fn what_it_costs(test: &Context) -> Outcome {
+    let mut session = test.boot(Machine { icount: true, smp: 1, ..plain() })?;
+    let mut off = None;
+    let goals =
+        [("port=nothing", 8.0), ("nobody", 8.0), ("size>100", 8.0), ("type=datagram", 8.0), ("", 15.0)];
+    for (filter, percent) in [("off", 0.0)].into_iter().chain(goals) {
+        good_kd(
+            &mut session,
+            &if filter == "off" { "trace off".into() } else { format!("trace on {filter}") },
+        )?;
+        let printed = good(&mut session, "bench alpc_rt_32")?;
+        let count = printed.split_whitespace().nth(2).and_then(|word| word.parse::<f64>().ok());
+        let count = count.ok_or_else(|| format!("no count: {printed}"))?;
+        let more = (count / *off.get_or_insert(count) - 1.0) * 100.0;
+        check(
+            more <= percent,
+            &format!("`trace on {filter}` costs {more:.1} %"),
+            &format!("{off:?} and {count}"),
+        )?;
+    }
+    session.shutdown().map_err(words)
+}
+
 /// What a command asks of whom, in a line each.
 fn a_command_causes_requests(test: &Context) -> Outcome {
     causes(test, "winobj \\Driver", "objmgr", "objmgr OpenDirectory", 100_000)?;
@@ -207,6 +235,24 @@ fn files_agree_with_the_program(test: &Context) -> Outcome {
     )?;
     packets(&capture, temp.path())?;
     page(&capture, temp.path(), PINGS)
+}
+
+/// All that ALPC can do, by many threads at once, still makes a trace that keeps the format's rules.
+fn all_of_alpctest_keeps_the_rules(test: &Context) -> Outcome {
+    let steps = vec![Step { line: Line::Console, command: "alpctest".into() }];
+    let guest = guest::built().map_err(words)?;
+    let recorded = capture(&guest, &test.options(plain()), &Wanted::default(), steps, &mut Vec::new());
+    // What alpctest finds is for other tests.
+    let (_, capture) = recorded.map_err(words)?;
+    check(capture.reading.lost == 0, "records were lost", &capture.summary())?;
+    let (slices, flows) = rules::check(&text(capture.write(Format::Perfetto)))?;
+    check(slices > 10_000 && flows > 10_000, "slices or flows are missing", &format!("{slices} {flows}"))?;
+    // Some that alpctest asks nobody answers, on purpose.
+    let asked = || capture.exchanges.all().iter().filter(|exchange| exchange.kind != Kind::Datagram);
+    let (ended, all) = (asked().filter(|exchange| exchange.is_complete()).count(), asked().count());
+    let unsent = asked().filter(|exchange| exchange.sent.is_none()).count();
+    let counts = format!("{ended} of {all} ended, {unsent} were received without being sent");
+    check(ended * 100 > all * 95 && unsent < 10, "requests without their ends", &counts)
 }
 
 fn text(bytes: Vec<u8>) -> String {

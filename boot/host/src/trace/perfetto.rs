@@ -167,6 +167,7 @@ fn one(capture: &Capture, exchange: &Exchange, slices: &mut Vec<Slice>, events: 
 fn nest(mut slices: Vec<Slice>) -> Vec<Slice> {
     slices.sort_by_key(|slice| (slice.who, slice.start, std::cmp::Reverse(slice.end)));
     let mut open: Vec<(Who, u64)> = Vec::new();
+    let mut cut = Vec::new();
     for slice in &mut slices {
         // A slice that ends as the next begins is not around it, unless that has no length.
         let is_around = |(who, end): &(Who, u64)| {
@@ -175,11 +176,15 @@ fn nest(mut slices: Vec<Slice>) -> Vec<Slice> {
         while open.last().is_some_and(|last| !is_around(last)) {
             open.pop();
         }
-        if let Some((_, end)) = open.last() {
-            slice.end = slice.end.min(*end);
+        if let Some((_, end)) = open.last().filter(|(_, end)| *end < slice.end) {
+            // What was to happen at its end has a place of its own; without length it nests anywhere.
+            let (name, args) = (format!("end of {}", slice.name), slice.args.clone());
+            cut.push(Slice { who: slice.who, start: slice.end, end: slice.end, name, args });
+            slice.end = *end;
         }
         open.push((slice.who, slice.end));
     }
+    slices.extend(cut);
     slices
 }
 
