@@ -92,8 +92,9 @@ fn sender_released(test: &mut Test) -> NtResult {
 /// A message is the port's: another thread answers what was received by one that has ended.
 fn receiver_ends(test: &mut Test) -> NtResult {
     let pair = Pair::new()?;
-    let asker = ask(pair.client.handle(), b"question")?;
+    // In this order, whatever the threads do.
     let later = pair.client.send_request(&mut text(b"no hurry")?, 0)?;
+    let asker = ask(pair.client.handle(), b"question")?;
     let port = duplicate(pair.server.handle(), None)?;
     let receiver = thread::spawn(move || -> NtResult<Vec<u32>> {
         let server = libnt::alpc::ConnectionPort::from_handle(port);
