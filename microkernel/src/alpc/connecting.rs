@@ -62,10 +62,10 @@ pub fn connect(request: &Connect) -> Result<Result<Ref<Port>, NtStatus>, NtStatu
         let mut state = group.lock();
         group.sides.reserve()?;
         let asked = state.connect(me(), body, waiter, object, &mut Fx::new(*sync));
-        if let Ok((connection, _)) = asked {
-            if let Some(security) = security {
-                group.sides.add(Role::Client(connection), security.clone());
-            }
+        if let Ok((connection, _)) = asked
+            && let Some(security) = security
+        {
+            group.sides.add(Role::Client(connection), security.clone());
         }
         asked
     };
@@ -144,10 +144,10 @@ pub fn accept(
         group.sides.reserve()?;
         let fx = &mut Fx::new(false);
         let accepted = state.accept(header.message_id, me(), context, object, body, fx);
-        if let Ok(connection) = accepted {
-            if let Some(security) = security {
-                group.sides.add(Role::Server(connection), security.clone());
-            }
+        if let Ok(connection) = accepted
+            && let Some(security) = security
+        {
+            group.sides.add(Role::Server(connection), security.clone());
         }
         accepted
     };

@@ -15,6 +15,9 @@
 //! the rest of the receiver's page, messages that wait in the queue, a receiver that may not run on this processor, a
 //! more urgent thread that is ready. A trace has one record for each leg.
 //!
+//! Cost: a round trip of 32 bytes, both legs with the programs' own part, is under 800 instructions; `docs/performance.md`
+//! has the figure and where each hundred goes, and a test keeps that page true.
+//!
 //! Locks, in order: group, dispatcher. Neither is waited for for long.
 
 use crate::alpc::group::Fx;

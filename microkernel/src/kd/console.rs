@@ -72,10 +72,10 @@ pub fn run(mode: Mode) {
     // Whoever drives the line waits for the end of the command that led here. The line cannot fail.
     let _ = match mode {
         Mode::Stopped => {
-            write!(line, "The system is stopped; g lets it go on, .help lists what can be asked.\n")
+            writeln!(line, "The system is stopped; g lets it go on, .help lists what can be asked.")
         }
         Mode::Crashed => {
-            write!(line, "\n*** The system has crashed; COM1 says why. .help lists what can be asked.\n")
+            writeln!(line, "\n*** The system has crashed; COM1 says why. .help lists what can be asked.")
         }
     };
     let _ = write!(line, "\x1b]133;D;0\x07");
