@@ -58,7 +58,9 @@ fn help(_: &mut Shell, _: &[String], _: &str) -> NtStatus {
         ob::Directory::open("\\SystemRoot", DIRECTORY_QUERY).and_then(|directory| directory.list());
     match programs {
         Ok(entries) => {
-            let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+            // What has an extension is data.
+            let names = entries.iter().map(|entry| entry.name.as_str()).filter(|name| !name.contains('.'));
+            let names: Vec<&str> = names.collect();
             println!("Programs: {}", names.join(" "));
             STATUS_SUCCESS
         }
