@@ -239,7 +239,7 @@ pub fn NtAlpcSetInformation(
 fn wait_for_references(port: &Port) -> SysResult {
     let waiter = sched::prepare_park();
     let waits = port.group.lock().wait_references(port.role, waiter);
-    if !waits.map_err(|_| STATUS_INSUFFICIENT_RESOURCES)? {
+    if !waits? {
         return OK;
     }
     let status = waiting(port.id, 0, || sched::park(waiter, deadline(None), WAIT_REASON_LPC_RECEIVE));

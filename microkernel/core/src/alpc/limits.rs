@@ -157,10 +157,21 @@ impl<B: Body> Group<B> {
     }
 
     /// Publishes a thread that waits until no tracked message is left that was sent through a communication port.
-    /// `false`: there is none.
-    pub fn wait_references(&mut self, role: Role, waiter: Waiter) -> Result<bool, NoMemory> {
+    /// `false`: there is none. STATUS_PORT_CLOSED: the port was closed, so nobody would be there to be told;
+    /// STATUS_INSUFFICIENT_RESOURCES: no memory.
+    pub fn wait_references(&mut self, role: Role, waiter: Waiter) -> Result<bool, NtStatus> {
+        let open = match role {
+            Role::Connection => true,
+            Role::Server(connection) => self.connections.get(connection).is_some_and(|c| c.server_open),
+            Role::Client(connection) => self.connections.get(connection).is_some_and(|c| c.client_open),
+        };
+        if !open {
+            return Err(STATUS_PORT_CLOSED);
+        }
         match self.tracked(role).filter(|usage| usage.tracked > 0) {
-            Some(usage) => try_push(&mut usage.waiters, waiter).map(|()| true),
+            Some(usage) => try_push(&mut usage.waiters, waiter)
+                .map(|()| true)
+                .map_err(|NoMemory| STATUS_INSUFFICIENT_RESOURCES),
             None => Ok(false),
         }
     }

@@ -1286,3 +1286,18 @@ fn where_a_held_message_comes_from_is_told_to_who_holds_it() {
     assert_eq!(w.refuse(id), Ok(()));
     assert_eq!(w.group.received(Role::Connection, id, 0), not_found);
 }
+
+#[test]
+fn nobody_waits_for_the_references_of_a_closed_port() {
+    let (mut w, c) = World::connected();
+    let post = Post { sender: SERVER, waiter: None, release: true, context: 0, tracked: true };
+    w.group.send(Role::Server(c), &post, Text("tracked"), &mut w.log).unwrap();
+    assert_eq!(w.group.wait_references(Role::Server(c), waiter(1)), Ok(true));
+    w.group.close_server(c, &mut w.log);
+    assert!(w.log.wakes.contains(&(waiter(1), STATUS_PORT_CLOSED)));
+    // The message is still there. Once the client has closed, too, nothing knows who waited for it.
+    assert_eq!(w.group.wait_references(Role::Server(c), waiter(2)), Err(STATUS_PORT_CLOSED));
+    assert_eq!(w.group.wait_references(Role::Client(c), waiter(3)), Ok(false));
+    w.group.close_client(c, &mut w.log);
+    assert_eq!(w.group.wait_references(Role::Client(c), waiter(3)), Err(STATUS_PORT_CLOSED));
+}

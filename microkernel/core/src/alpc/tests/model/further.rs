@@ -292,13 +292,15 @@ impl World {
 
     pub(super) fn wait_references(&mut self, thread: usize, role: Role) {
         let waiter = self.waiter(thread);
-        let waits = self.group.wait_references(role, waiter).unwrap();
+        let waits = self.group.wait_references(role, waiter);
         let open = match role {
-            Role::Connection => false,
-            Role::Server(line) | Role::Client(line) => !self.lines[&line].gone(),
+            Role::Connection => true,
+            Role::Server(line) => self.lines[&line].server_open,
+            Role::Client(line) => self.lines[&line].client_open,
         };
-        assert_eq!(waits, open && self.tracked(role));
-        if waits {
+        let expected = if open { Ok(self.tracked(role)) } else { Err(STATUS_PORT_CLOSED) };
+        assert_eq!(waits, expected);
+        if waits == Ok(true) {
             self.threads[thread] = Doing::Tracking { role, waiter, woken: None };
         }
     }
