@@ -179,7 +179,9 @@ impl<B: Body> Group<B> {
     /// back to its sender as a failure.
     pub fn undo_direct(&mut self, id: u32, body: Option<B>, fx: &mut impl Effects) {
         let id = u64::from(id);
-        let Some(m) = self.messages.get_mut(id).filter(|m| m.place == Place::Pending) else { return };
+        // One that was answered or cancelled meanwhile, and is held by its sender now, has its id still.
+        let of_receiver = |m: &&mut Message<B>| m.place == Place::Pending && m.kept;
+        let Some(m) = self.messages.get_mut(id).filter(of_receiver) else { return };
         m.kept = false;
         let connection = m.connection;
         match body {

@@ -1301,3 +1301,24 @@ fn nobody_waits_for_the_references_of_a_closed_port() {
     w.group.close_client(c, &mut w.log);
     assert_eq!(w.group.wait_references(Role::Client(c), waiter(3)), Err(STATUS_PORT_CLOSED));
 }
+
+#[test]
+fn what_its_sender_holds_is_no_direct_request_any_more() {
+    let (mut w, c) = World::connected();
+    let client = Role::Client(c);
+    w.group.add_waiter(Role::Connection, waiter(1)).unwrap();
+    let slot = w.group.prepare_direct(c).unwrap();
+    let request = w.group.begin_direct(c, slot).unwrap();
+    let id = request.id;
+    request.commit(None, CLIENT, waiter(2), SERVER);
+    // Cancelled, and its sender keeps something of what it gets for that.
+    let cancel = Cancel { id: (id, 0), context: 0, only_unseen: false };
+    w.group.cancel(client, &cancel, &mut w.log).unwrap();
+    let Woken::Answer(delivery) = w.group.take(id, ROOM, &mut w.log) else { panic!("it was cancelled") };
+    assert!(w.group.end_delivery(delivery.key, Some(Text("kept")), &mut w.log));
+    assert_eq!(w.group.is_held(client, id, 0), Ok(()));
+    // The thread that it was handed to could not take all of it.
+    w.group.undo_direct(id, Some(Text("request")), &mut w.log);
+    assert_eq!(w.group.is_held(client, id, 0), Ok(()));
+    assert_eq!(w.group.kept(client, id, 0), Some(&mut Text("kept")));
+}

@@ -221,7 +221,9 @@ impl World {
         }
         let kept = one_in(8, choice).then_some(body);
         self.group.undo_direct(id, kept, &mut self.log);
-        if let Some(at) = self.owed.iter().position(|l| l.id == Some(id)) {
+        // What its sender holds under that id is no request any more.
+        let is_it = |l: &Letter| l.id == Some(id) && kind_of(l) == LPC_REQUEST;
+        if let Some(at) = self.owed.iter().position(is_it) {
             let letter = self.owed.remove(at);
             match kept {
                 Some(body) => self.queued.insert(0, Letter { body, kept: false, ..letter }),
