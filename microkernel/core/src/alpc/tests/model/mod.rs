@@ -200,6 +200,9 @@ struct World {
     seen_spares: Vec<u32>,
 }
 
+/// Ids to try that nobody was given; the second may be given out some day.
+const MADE_UP: [u32; 2] = [0, 0x10001];
+
 fn pick<T: Copy>(list: &[T], choice: u8) -> Option<T> {
     (!list.is_empty()).then(|| list[usize::from(choice) % list.len()])
 }
@@ -249,7 +252,7 @@ impl World {
             threads: [Doing::Idle; THREADS],
             counter: 0,
             slots: BTreeMap::new(),
-            seen_ids: vec![0, 0x10001],
+            seen_ids: MADE_UP.to_vec(),
             seen_notices: Vec::new(),
             seen_spares: vec![0, 0x8000_0001],
         }
